@@ -1,0 +1,48 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let package = Package(
+  name: "skep",
+  products: [
+    .library(name: "Skep", targets: ["Skep"]),
+    .executable(name: "skep", targets: ["SkepCommand"]),
+  ],
+  targets: [
+    // From the ground up: each imports only what stands above it.
+    module("BPFISA"),
+    module("BTF"),
+    module("BPFLinux", ["BPFISA", "BTF"]),
+    module("BPFObject", ["BPFISA", "BTF", "BPFLinux"]),
+    module("BPFVerifier", ["BPFISA", "BTF", "BPFLinux"]),
+    // bpf(2) takes its arguments as C lays them out.
+    .target(name: "CBPFSystem"),
+    module("BPFKernel", ["BPFISA", "BTF", "BPFLinux", "CBPFSystem"]),
+    // Recorded answers of real kernels, for tests and for the recorder.
+    module("GoldenCases", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "BPFKernel"]),
+    module("Skep", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"]),
+    .executableTarget(
+      name: "SkepCommand",
+      dependencies: ["Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"],
+      swiftSettings: settings,
+      // One file that runs on another Linux machine: the runtime is linked in.
+      linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]
+    ),
+    tests("BPFISATests", ["BPFISA"]),
+    tests("BTFTests", ["BTF"]),
+    tests("BPFLinuxTests", ["BPFISA", "BTF", "BPFLinux"]),
+    tests("BPFObjectTests", ["BPFISA", "BTF", "BPFLinux", "BPFObject"]),
+  ]
+)
