@@ -70,131 +70,131 @@ public struct Instruction: BitwiseCopyable, Hashable, Sendable {
 
 /// Instruction classes (RFC 9669 section 3.2).
 public enum Class {
-  public static let ld: UInt8 = 0x00
-  public static let ldx: UInt8 = 0x01
-  public static let st: UInt8 = 0x02
-  public static let stx: UInt8 = 0x03
-  public static let alu: UInt8 = 0x04
-  public static let jmp: UInt8 = 0x05
-  public static let jmp32: UInt8 = 0x06
-  public static let alu64: UInt8 = 0x07
+  @inlinable public static var ld: UInt8 { 0x00 }
+  @inlinable public static var ldx: UInt8 { 0x01 }
+  @inlinable public static var st: UInt8 { 0x02 }
+  @inlinable public static var stx: UInt8 { 0x03 }
+  @inlinable public static var alu: UInt8 { 0x04 }
+  @inlinable public static var jmp: UInt8 { 0x05 }
+  @inlinable public static var jmp32: UInt8 { 0x06 }
+  @inlinable public static var alu64: UInt8 { 0x07 }
 }
 
 /// Operand source bit of ALU and jump instructions.
 public enum Source {
   /// The immediate.
-  public static let k: UInt8 = 0x00
+  @inlinable public static var k: UInt8 { 0x00 }
   /// The source register.
-  public static let x: UInt8 = 0x08
+  @inlinable public static var x: UInt8 { 0x08 }
 }
 
 /// Width codes of loads and stores.
 public enum Size {
-  public static let w: UInt8 = 0x00
-  public static let h: UInt8 = 0x08
-  public static let b: UInt8 = 0x10
-  public static let dw: UInt8 = 0x18
+  @inlinable public static var w: UInt8 { 0x00 }
+  @inlinable public static var h: UInt8 { 0x08 }
+  @inlinable public static var b: UInt8 { 0x10 }
+  @inlinable public static var dw: UInt8 { 0x18 }
 }
 
 /// Addressing modes of loads and stores.
 public enum Mode {
-  public static let imm: UInt8 = 0x00
-  public static let abs: UInt8 = 0x20
-  public static let ind: UInt8 = 0x40
-  public static let mem: UInt8 = 0x60
+  @inlinable public static var imm: UInt8 { 0x00 }
+  @inlinable public static var abs: UInt8 { 0x20 }
+  @inlinable public static var ind: UInt8 { 0x40 }
+  @inlinable public static var mem: UInt8 { 0x60 }
   /// Sign-extending load.
-  public static let memsx: UInt8 = 0x80
-  public static let atomic: UInt8 = 0xc0
+  @inlinable public static var memsx: UInt8 { 0x80 }
+  @inlinable public static var atomic: UInt8 { 0xc0 }
   /// Speculation barrier, when the class is `Class.st`. The kernel's own; programs cannot contain it.
-  public static let nospec: UInt8 = 0xc0
+  @inlinable public static var nospec: UInt8 { 0xc0 }
 }
 
 /// Arithmetic operations.
 public enum ALU {
-  public static let add: UInt8 = 0x00
-  public static let sub: UInt8 = 0x10
-  public static let mul: UInt8 = 0x20
-  public static let div: UInt8 = 0x30
-  public static let or: UInt8 = 0x40
-  public static let and: UInt8 = 0x50
-  public static let lsh: UInt8 = 0x60
-  public static let rsh: UInt8 = 0x70
-  public static let neg: UInt8 = 0x80
-  public static let mod: UInt8 = 0x90
-  public static let xor: UInt8 = 0xa0
-  public static let mov: UInt8 = 0xb0
-  public static let arsh: UInt8 = 0xc0
-  public static let end: UInt8 = 0xd0
+  @inlinable public static var add: UInt8 { 0x00 }
+  @inlinable public static var sub: UInt8 { 0x10 }
+  @inlinable public static var mul: UInt8 { 0x20 }
+  @inlinable public static var div: UInt8 { 0x30 }
+  @inlinable public static var or: UInt8 { 0x40 }
+  @inlinable public static var and: UInt8 { 0x50 }
+  @inlinable public static var lsh: UInt8 { 0x60 }
+  @inlinable public static var rsh: UInt8 { 0x70 }
+  @inlinable public static var neg: UInt8 { 0x80 }
+  @inlinable public static var mod: UInt8 { 0x90 }
+  @inlinable public static var xor: UInt8 { 0xa0 }
+  @inlinable public static var mov: UInt8 { 0xb0 }
+  @inlinable public static var arsh: UInt8 { 0xc0 }
+  @inlinable public static var end: UInt8 { 0xd0 }
 }
 
 /// Jump operations.
 public enum Jump {
-  public static let ja: UInt8 = 0x00
-  public static let jeq: UInt8 = 0x10
-  public static let jgt: UInt8 = 0x20
-  public static let jge: UInt8 = 0x30
-  public static let jset: UInt8 = 0x40
-  public static let jne: UInt8 = 0x50
-  public static let jsgt: UInt8 = 0x60
-  public static let jsge: UInt8 = 0x70
-  public static let call: UInt8 = 0x80
-  public static let exit: UInt8 = 0x90
-  public static let jlt: UInt8 = 0xa0
-  public static let jle: UInt8 = 0xb0
-  public static let jslt: UInt8 = 0xc0
-  public static let jsle: UInt8 = 0xd0
+  @inlinable public static var ja: UInt8 { 0x00 }
+  @inlinable public static var jeq: UInt8 { 0x10 }
+  @inlinable public static var jgt: UInt8 { 0x20 }
+  @inlinable public static var jge: UInt8 { 0x30 }
+  @inlinable public static var jset: UInt8 { 0x40 }
+  @inlinable public static var jne: UInt8 { 0x50 }
+  @inlinable public static var jsgt: UInt8 { 0x60 }
+  @inlinable public static var jsge: UInt8 { 0x70 }
+  @inlinable public static var call: UInt8 { 0x80 }
+  @inlinable public static var exit: UInt8 { 0x90 }
+  @inlinable public static var jlt: UInt8 { 0xa0 }
+  @inlinable public static var jle: UInt8 { 0xb0 }
+  @inlinable public static var jslt: UInt8 { 0xc0 }
+  @inlinable public static var jsle: UInt8 { 0xd0 }
   /// `may_goto` (conditional pseudo jump).
-  public static let jcond: UInt8 = 0xe0
+  @inlinable public static var jcond: UInt8 { 0xe0 }
 }
 
 /// Atomic operations: the immediate of an `Mode.atomic` store.
 public enum Atomic {
-  public static let add: Int32 = 0x00
-  public static let or: Int32 = 0x40
-  public static let and: Int32 = 0x50
-  public static let xor: Int32 = 0xa0
+  @inlinable public static var add: Int32 { 0x00 }
+  @inlinable public static var or: Int32 { 0x40 }
+  @inlinable public static var and: Int32 { 0x50 }
+  @inlinable public static var xor: Int32 { 0xa0 }
   /// Flag: the old value is returned in the source register.
-  public static let fetch: Int32 = 0x01
-  public static let xchg: Int32 = 0xe1
-  public static let cmpxchg: Int32 = 0xf1
-  public static let loadAcquire: Int32 = 0x100
-  public static let storeRelease: Int32 = 0x110
+  @inlinable public static var fetch: Int32 { 0x01 }
+  @inlinable public static var xchg: Int32 { 0xe1 }
+  @inlinable public static var cmpxchg: Int32 { 0xf1 }
+  @inlinable public static var loadAcquire: Int32 { 0x100 }
+  @inlinable public static var storeRelease: Int32 { 0x110 }
 }
 
 /// What the source-register field of `ld_imm64` and `call` says about the immediate.
 public enum PseudoSource {
-  public static let mapFD: UInt8 = 1
-  public static let mapValue: UInt8 = 2
-  public static let btfID: UInt8 = 3
-  public static let function: UInt8 = 4
-  public static let mapIndex: UInt8 = 5
-  public static let mapIndexValue: UInt8 = 6
-  public static let call: UInt8 = 1
-  public static let kfuncCall: UInt8 = 2
+  @inlinable public static var mapFD: UInt8 { 1 }
+  @inlinable public static var mapValue: UInt8 { 2 }
+  @inlinable public static var btfID: UInt8 { 3 }
+  @inlinable public static var function: UInt8 { 4 }
+  @inlinable public static var mapIndex: UInt8 { 5 }
+  @inlinable public static var mapIndexValue: UInt8 { 6 }
+  @inlinable public static var call: UInt8 { 1 }
+  @inlinable public static var kfuncCall: UInt8 { 2 }
   /// `BPF_MAY_GOTO`: the source field of a `Jump.jcond`.
-  public static let mayGoto: UInt8 = 0
+  @inlinable public static var mayGoto: UInt8 { 0 }
 }
 
 /// Whole opcodes that code asks for by name.
 public enum Opcode {
-  public static let loadImmediate64: UInt8 = Class.ld | Mode.imm | Size.dw
-  public static let call: UInt8 = Class.jmp | Jump.call
-  public static let exit: UInt8 = Class.jmp | Jump.exit
-  public static let ja: UInt8 = Class.jmp | Jump.ja
+  @inlinable public static var loadImmediate64: UInt8 { Class.ld | Mode.imm | Size.dw }
+  @inlinable public static var call: UInt8 { Class.jmp | Jump.call }
+  @inlinable public static var exit: UInt8 { Class.jmp | Jump.exit }
+  @inlinable public static var ja: UInt8 { Class.jmp | Jump.ja }
   /// `gotol`: a jump by the 32-bit immediate.
-  public static let jaLong: UInt8 = Class.jmp32 | Jump.ja
-  public static let mayGoto: UInt8 = Class.jmp | Jump.jcond
+  @inlinable public static var jaLong: UInt8 { Class.jmp32 | Jump.ja }
+  @inlinable public static var mayGoto: UInt8 { Class.jmp | Jump.jcond }
   /// `callx`: a call of the address in the destination register.
-  public static let callRegister: UInt8 = Class.jmp | Jump.call | Source.x
+  @inlinable public static var callRegister: UInt8 { Class.jmp | Jump.call | Source.x }
   /// A move between 64-bit registers, whose offset makes it more than that (sign extension, address space cast).
-  public static let movRegister64: UInt8 = Class.alu64 | ALU.mov | Source.x
+  @inlinable public static var movRegister64: UInt8 { Class.alu64 | ALU.mov | Source.x }
   /// A speculation barrier.
-  public static let nospec: UInt8 = Class.st | Mode.nospec
+  @inlinable public static var nospec: UInt8 { Class.st | Mode.nospec }
 }
 
 /// The offset that makes `mov r, r` an `addr_space_cast`.
-public let addressSpaceCastOffset: Int16 = 1
+@inlinable public var addressSpaceCastOffset: Int16 { 1 }
 /// The offset that makes `mov r, r` the address of a per-CPU variable. The kernel's own; programs cannot contain it.
 public let perCPUAddressOffset: Int16 = -1
 /// How many bytes of stack one frame has.
-public let maximumStackSize = 512
+@inlinable public var maximumStackSize: Int { 512 }

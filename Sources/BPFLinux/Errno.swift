@@ -3,37 +3,37 @@ public struct Errno: RawRepresentable, BitwiseCopyable, Hashable, Sendable, Cust
   public let rawValue: Int32
   @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
 
-  public static let EPERM = Errno(rawValue: 1)
-  public static let ENOENT = Errno(rawValue: 2)
-  public static let ESRCH = Errno(rawValue: 3)
-  public static let EINTR = Errno(rawValue: 4)
-  public static let ENXIO = Errno(rawValue: 6)
-  public static let E2BIG = Errno(rawValue: 7)
-  public static let ENOEXEC = Errno(rawValue: 8)
-  public static let EBADF = Errno(rawValue: 9)
-  public static let EAGAIN = Errno(rawValue: 11)
-  public static let ENOMEM = Errno(rawValue: 12)
-  public static let EACCES = Errno(rawValue: 13)
-  public static let EFAULT = Errno(rawValue: 14)
-  public static let EBUSY = Errno(rawValue: 16)
-  public static let EEXIST = Errno(rawValue: 17)
-  public static let ENODEV = Errno(rawValue: 19)
-  public static let EINVAL = Errno(rawValue: 22)
-  public static let ENOSPC = Errno(rawValue: 28)
-  public static let EDOM = Errno(rawValue: 33)
-  public static let ERANGE = Errno(rawValue: 34)
-  public static let EDEADLK = Errno(rawValue: 35)
-  public static let ENAMETOOLONG = Errno(rawValue: 36)
-  public static let ENOSYS = Errno(rawValue: 38)
-  public static let ELOOP = Errno(rawValue: 40)
-  public static let EOVERFLOW = Errno(rawValue: 75)
-  public static let EPROTO = Errno(rawValue: 71)
-  public static let EMSGSIZE = Errno(rawValue: 90)
-  public static let EOPNOTSUPP = Errno(rawValue: 95)
-  public static let EALREADY = Errno(rawValue: 114)
-  public static let ETIMEDOUT = Errno(rawValue: 110)
+  @inlinable public static var EPERM: Errno { Errno(rawValue: 1) }
+  @inlinable public static var ENOENT: Errno { Errno(rawValue: 2) }
+  @inlinable public static var ESRCH: Errno { Errno(rawValue: 3) }
+  @inlinable public static var EINTR: Errno { Errno(rawValue: 4) }
+  @inlinable public static var ENXIO: Errno { Errno(rawValue: 6) }
+  @inlinable public static var E2BIG: Errno { Errno(rawValue: 7) }
+  @inlinable public static var ENOEXEC: Errno { Errno(rawValue: 8) }
+  @inlinable public static var EBADF: Errno { Errno(rawValue: 9) }
+  @inlinable public static var EAGAIN: Errno { Errno(rawValue: 11) }
+  @inlinable public static var ENOMEM: Errno { Errno(rawValue: 12) }
+  @inlinable public static var EACCES: Errno { Errno(rawValue: 13) }
+  @inlinable public static var EFAULT: Errno { Errno(rawValue: 14) }
+  @inlinable public static var EBUSY: Errno { Errno(rawValue: 16) }
+  @inlinable public static var EEXIST: Errno { Errno(rawValue: 17) }
+  @inlinable public static var ENODEV: Errno { Errno(rawValue: 19) }
+  @inlinable public static var EINVAL: Errno { Errno(rawValue: 22) }
+  @inlinable public static var ENOSPC: Errno { Errno(rawValue: 28) }
+  @inlinable public static var EDOM: Errno { Errno(rawValue: 33) }
+  @inlinable public static var ERANGE: Errno { Errno(rawValue: 34) }
+  @inlinable public static var EDEADLK: Errno { Errno(rawValue: 35) }
+  @inlinable public static var ENAMETOOLONG: Errno { Errno(rawValue: 36) }
+  @inlinable public static var ENOSYS: Errno { Errno(rawValue: 38) }
+  @inlinable public static var ELOOP: Errno { Errno(rawValue: 40) }
+  @inlinable public static var EOVERFLOW: Errno { Errno(rawValue: 75) }
+  @inlinable public static var EPROTO: Errno { Errno(rawValue: 71) }
+  @inlinable public static var EMSGSIZE: Errno { Errno(rawValue: 90) }
+  @inlinable public static var EOPNOTSUPP: Errno { Errno(rawValue: 95) }
+  @inlinable public static var EALREADY: Errno { Errno(rawValue: 114) }
+  @inlinable public static var ETIMEDOUT: Errno { Errno(rawValue: 110) }
   /// The kernel's internal ENOTSUPP, which reaches user space as it is.
-  public static let ENOTSUPP = Errno(rawValue: 524)
+  @inlinable public static var ENOTSUPP: Errno { Errno(rawValue: 524) }
 
   public var description: String { Self.names[rawValue] ?? "errno \(rawValue)" }
 

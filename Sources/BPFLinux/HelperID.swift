@@ -3,218 +3,218 @@ public struct HelperID: RawRepresentable, BitwiseCopyable, Hashable, Sendable {
   public let rawValue: Int32
   @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
 
-  public static let unspec = HelperID(rawValue: 0)
-  public static let mapLookupElem = HelperID(rawValue: 1)
-  public static let mapUpdateElem = HelperID(rawValue: 2)
-  public static let mapDeleteElem = HelperID(rawValue: 3)
-  public static let probeRead = HelperID(rawValue: 4)
-  public static let ktimeGetNs = HelperID(rawValue: 5)
-  public static let tracePrintk = HelperID(rawValue: 6)
-  public static let getPrandomU32 = HelperID(rawValue: 7)
-  public static let getSmpProcessorId = HelperID(rawValue: 8)
-  public static let skbStoreBytes = HelperID(rawValue: 9)
-  public static let l3CsumReplace = HelperID(rawValue: 10)
-  public static let l4CsumReplace = HelperID(rawValue: 11)
-  public static let tailCall = HelperID(rawValue: 12)
-  public static let cloneRedirect = HelperID(rawValue: 13)
-  public static let getCurrentPidTgid = HelperID(rawValue: 14)
-  public static let getCurrentUidGid = HelperID(rawValue: 15)
-  public static let getCurrentComm = HelperID(rawValue: 16)
-  public static let getCgroupClassid = HelperID(rawValue: 17)
-  public static let skbVlanPush = HelperID(rawValue: 18)
-  public static let skbVlanPop = HelperID(rawValue: 19)
-  public static let skbGetTunnelKey = HelperID(rawValue: 20)
-  public static let skbSetTunnelKey = HelperID(rawValue: 21)
-  public static let perfEventRead = HelperID(rawValue: 22)
-  public static let redirect = HelperID(rawValue: 23)
-  public static let getRouteRealm = HelperID(rawValue: 24)
-  public static let perfEventOutput = HelperID(rawValue: 25)
-  public static let skbLoadBytes = HelperID(rawValue: 26)
-  public static let getStackid = HelperID(rawValue: 27)
-  public static let csumDiff = HelperID(rawValue: 28)
-  public static let skbGetTunnelOpt = HelperID(rawValue: 29)
-  public static let skbSetTunnelOpt = HelperID(rawValue: 30)
-  public static let skbChangeProto = HelperID(rawValue: 31)
-  public static let skbChangeType = HelperID(rawValue: 32)
-  public static let skbUnderCgroup = HelperID(rawValue: 33)
-  public static let getHashRecalc = HelperID(rawValue: 34)
-  public static let getCurrentTask = HelperID(rawValue: 35)
-  public static let probeWriteUser = HelperID(rawValue: 36)
-  public static let currentTaskUnderCgroup = HelperID(rawValue: 37)
-  public static let skbChangeTail = HelperID(rawValue: 38)
-  public static let skbPullData = HelperID(rawValue: 39)
-  public static let csumUpdate = HelperID(rawValue: 40)
-  public static let setHashInvalid = HelperID(rawValue: 41)
-  public static let getNumaNodeId = HelperID(rawValue: 42)
-  public static let skbChangeHead = HelperID(rawValue: 43)
-  public static let xdpAdjustHead = HelperID(rawValue: 44)
-  public static let probeReadStr = HelperID(rawValue: 45)
-  public static let getSocketCookie = HelperID(rawValue: 46)
-  public static let getSocketUid = HelperID(rawValue: 47)
-  public static let setHash = HelperID(rawValue: 48)
-  public static let setsockopt = HelperID(rawValue: 49)
-  public static let skbAdjustRoom = HelperID(rawValue: 50)
-  public static let redirectMap = HelperID(rawValue: 51)
-  public static let skRedirectMap = HelperID(rawValue: 52)
-  public static let sockMapUpdate = HelperID(rawValue: 53)
-  public static let xdpAdjustMeta = HelperID(rawValue: 54)
-  public static let perfEventReadValue = HelperID(rawValue: 55)
-  public static let perfProgReadValue = HelperID(rawValue: 56)
-  public static let getsockopt = HelperID(rawValue: 57)
-  public static let overrideReturn = HelperID(rawValue: 58)
-  public static let sockOpsCbFlagsSet = HelperID(rawValue: 59)
-  public static let msgRedirectMap = HelperID(rawValue: 60)
-  public static let msgApplyBytes = HelperID(rawValue: 61)
-  public static let msgCorkBytes = HelperID(rawValue: 62)
-  public static let msgPullData = HelperID(rawValue: 63)
-  public static let bind = HelperID(rawValue: 64)
-  public static let xdpAdjustTail = HelperID(rawValue: 65)
-  public static let skbGetXfrmState = HelperID(rawValue: 66)
-  public static let getStack = HelperID(rawValue: 67)
-  public static let skbLoadBytesRelative = HelperID(rawValue: 68)
-  public static let fibLookup = HelperID(rawValue: 69)
-  public static let sockHashUpdate = HelperID(rawValue: 70)
-  public static let msgRedirectHash = HelperID(rawValue: 71)
-  public static let skRedirectHash = HelperID(rawValue: 72)
-  public static let lwtPushEncap = HelperID(rawValue: 73)
-  public static let lwtSeg6StoreBytes = HelperID(rawValue: 74)
-  public static let lwtSeg6AdjustSrh = HelperID(rawValue: 75)
-  public static let lwtSeg6Action = HelperID(rawValue: 76)
-  public static let rcRepeat = HelperID(rawValue: 77)
-  public static let rcKeydown = HelperID(rawValue: 78)
-  public static let skbCgroupId = HelperID(rawValue: 79)
-  public static let getCurrentCgroupId = HelperID(rawValue: 80)
-  public static let getLocalStorage = HelperID(rawValue: 81)
-  public static let skSelectReuseport = HelperID(rawValue: 82)
-  public static let skbAncestorCgroupId = HelperID(rawValue: 83)
-  public static let skLookupTcp = HelperID(rawValue: 84)
-  public static let skLookupUdp = HelperID(rawValue: 85)
-  public static let skRelease = HelperID(rawValue: 86)
-  public static let mapPushElem = HelperID(rawValue: 87)
-  public static let mapPopElem = HelperID(rawValue: 88)
-  public static let mapPeekElem = HelperID(rawValue: 89)
-  public static let msgPushData = HelperID(rawValue: 90)
-  public static let msgPopData = HelperID(rawValue: 91)
-  public static let rcPointerRel = HelperID(rawValue: 92)
-  public static let spinLock = HelperID(rawValue: 93)
-  public static let spinUnlock = HelperID(rawValue: 94)
-  public static let skFullsock = HelperID(rawValue: 95)
-  public static let tcpSock = HelperID(rawValue: 96)
-  public static let skbEcnSetCe = HelperID(rawValue: 97)
-  public static let getListenerSock = HelperID(rawValue: 98)
-  public static let skcLookupTcp = HelperID(rawValue: 99)
-  public static let tcpCheckSyncookie = HelperID(rawValue: 100)
-  public static let sysctlGetName = HelperID(rawValue: 101)
-  public static let sysctlGetCurrentValue = HelperID(rawValue: 102)
-  public static let sysctlGetNewValue = HelperID(rawValue: 103)
-  public static let sysctlSetNewValue = HelperID(rawValue: 104)
-  public static let strtol = HelperID(rawValue: 105)
-  public static let strtoul = HelperID(rawValue: 106)
-  public static let skStorageGet = HelperID(rawValue: 107)
-  public static let skStorageDelete = HelperID(rawValue: 108)
-  public static let sendSignal = HelperID(rawValue: 109)
-  public static let tcpGenSyncookie = HelperID(rawValue: 110)
-  public static let skbOutput = HelperID(rawValue: 111)
-  public static let probeReadUser = HelperID(rawValue: 112)
-  public static let probeReadKernel = HelperID(rawValue: 113)
-  public static let probeReadUserStr = HelperID(rawValue: 114)
-  public static let probeReadKernelStr = HelperID(rawValue: 115)
-  public static let tcpSendAck = HelperID(rawValue: 116)
-  public static let sendSignalThread = HelperID(rawValue: 117)
-  public static let jiffies64 = HelperID(rawValue: 118)
-  public static let readBranchRecords = HelperID(rawValue: 119)
-  public static let getNsCurrentPidTgid = HelperID(rawValue: 120)
-  public static let xdpOutput = HelperID(rawValue: 121)
-  public static let getNetnsCookie = HelperID(rawValue: 122)
-  public static let getCurrentAncestorCgroupId = HelperID(rawValue: 123)
-  public static let skAssign = HelperID(rawValue: 124)
-  public static let ktimeGetBootNs = HelperID(rawValue: 125)
-  public static let seqPrintf = HelperID(rawValue: 126)
-  public static let seqWrite = HelperID(rawValue: 127)
-  public static let skCgroupId = HelperID(rawValue: 128)
-  public static let skAncestorCgroupId = HelperID(rawValue: 129)
-  public static let ringbufOutput = HelperID(rawValue: 130)
-  public static let ringbufReserve = HelperID(rawValue: 131)
-  public static let ringbufSubmit = HelperID(rawValue: 132)
-  public static let ringbufDiscard = HelperID(rawValue: 133)
-  public static let ringbufQuery = HelperID(rawValue: 134)
-  public static let csumLevel = HelperID(rawValue: 135)
-  public static let skcToTcp6Sock = HelperID(rawValue: 136)
-  public static let skcToTcpSock = HelperID(rawValue: 137)
-  public static let skcToTcpTimewaitSock = HelperID(rawValue: 138)
-  public static let skcToTcpRequestSock = HelperID(rawValue: 139)
-  public static let skcToUdp6Sock = HelperID(rawValue: 140)
-  public static let getTaskStack = HelperID(rawValue: 141)
-  public static let loadHdrOpt = HelperID(rawValue: 142)
-  public static let storeHdrOpt = HelperID(rawValue: 143)
-  public static let reserveHdrOpt = HelperID(rawValue: 144)
-  public static let inodeStorageGet = HelperID(rawValue: 145)
-  public static let inodeStorageDelete = HelperID(rawValue: 146)
-  public static let dPath = HelperID(rawValue: 147)
-  public static let copyFromUser = HelperID(rawValue: 148)
-  public static let snprintfBtf = HelperID(rawValue: 149)
-  public static let seqPrintfBtf = HelperID(rawValue: 150)
-  public static let skbCgroupClassid = HelperID(rawValue: 151)
-  public static let redirectNeigh = HelperID(rawValue: 152)
-  public static let perCpuPtr = HelperID(rawValue: 153)
-  public static let thisCpuPtr = HelperID(rawValue: 154)
-  public static let redirectPeer = HelperID(rawValue: 155)
-  public static let taskStorageGet = HelperID(rawValue: 156)
-  public static let taskStorageDelete = HelperID(rawValue: 157)
-  public static let getCurrentTaskBtf = HelperID(rawValue: 158)
-  public static let bprmOptsSet = HelperID(rawValue: 159)
-  public static let ktimeGetCoarseNs = HelperID(rawValue: 160)
-  public static let imaInodeHash = HelperID(rawValue: 161)
-  public static let sockFromFile = HelperID(rawValue: 162)
-  public static let checkMtu = HelperID(rawValue: 163)
-  public static let forEachMapElem = HelperID(rawValue: 164)
-  public static let snprintf = HelperID(rawValue: 165)
-  public static let sysBpf = HelperID(rawValue: 166)
-  public static let btfFindByNameKind = HelperID(rawValue: 167)
-  public static let sysClose = HelperID(rawValue: 168)
-  public static let timerInit = HelperID(rawValue: 169)
-  public static let timerSetCallback = HelperID(rawValue: 170)
-  public static let timerStart = HelperID(rawValue: 171)
-  public static let timerCancel = HelperID(rawValue: 172)
-  public static let getFuncIp = HelperID(rawValue: 173)
-  public static let getAttachCookie = HelperID(rawValue: 174)
-  public static let taskPtRegs = HelperID(rawValue: 175)
-  public static let getBranchSnapshot = HelperID(rawValue: 176)
-  public static let traceVprintk = HelperID(rawValue: 177)
-  public static let skcToUnixSock = HelperID(rawValue: 178)
-  public static let kallsymsLookupName = HelperID(rawValue: 179)
-  public static let findVma = HelperID(rawValue: 180)
-  public static let loop = HelperID(rawValue: 181)
-  public static let strncmp = HelperID(rawValue: 182)
-  public static let getFuncArg = HelperID(rawValue: 183)
-  public static let getFuncRet = HelperID(rawValue: 184)
-  public static let getFuncArgCnt = HelperID(rawValue: 185)
-  public static let getRetval = HelperID(rawValue: 186)
-  public static let setRetval = HelperID(rawValue: 187)
-  public static let xdpGetBuffLen = HelperID(rawValue: 188)
-  public static let xdpLoadBytes = HelperID(rawValue: 189)
-  public static let xdpStoreBytes = HelperID(rawValue: 190)
-  public static let copyFromUserTask = HelperID(rawValue: 191)
-  public static let skbSetTstamp = HelperID(rawValue: 192)
-  public static let imaFileHash = HelperID(rawValue: 193)
-  public static let kptrXchg = HelperID(rawValue: 194)
-  public static let mapLookupPercpuElem = HelperID(rawValue: 195)
-  public static let skcToMptcpSock = HelperID(rawValue: 196)
-  public static let dynptrFromMem = HelperID(rawValue: 197)
-  public static let ringbufReserveDynptr = HelperID(rawValue: 198)
-  public static let ringbufSubmitDynptr = HelperID(rawValue: 199)
-  public static let ringbufDiscardDynptr = HelperID(rawValue: 200)
-  public static let dynptrRead = HelperID(rawValue: 201)
-  public static let dynptrWrite = HelperID(rawValue: 202)
-  public static let dynptrData = HelperID(rawValue: 203)
-  public static let tcpRawGenSyncookieIpv4 = HelperID(rawValue: 204)
-  public static let tcpRawGenSyncookieIpv6 = HelperID(rawValue: 205)
-  public static let tcpRawCheckSyncookieIpv4 = HelperID(rawValue: 206)
-  public static let tcpRawCheckSyncookieIpv6 = HelperID(rawValue: 207)
-  public static let ktimeGetTaiNs = HelperID(rawValue: 208)
-  public static let userRingbufDrain = HelperID(rawValue: 209)
-  public static let cgrpStorageGet = HelperID(rawValue: 210)
-  public static let cgrpStorageDelete = HelperID(rawValue: 211)
+  @inlinable public static var unspec: HelperID { HelperID(rawValue: 0) }
+  @inlinable public static var mapLookupElem: HelperID { HelperID(rawValue: 1) }
+  @inlinable public static var mapUpdateElem: HelperID { HelperID(rawValue: 2) }
+  @inlinable public static var mapDeleteElem: HelperID { HelperID(rawValue: 3) }
+  @inlinable public static var probeRead: HelperID { HelperID(rawValue: 4) }
+  @inlinable public static var ktimeGetNs: HelperID { HelperID(rawValue: 5) }
+  @inlinable public static var tracePrintk: HelperID { HelperID(rawValue: 6) }
+  @inlinable public static var getPrandomU32: HelperID { HelperID(rawValue: 7) }
+  @inlinable public static var getSmpProcessorId: HelperID { HelperID(rawValue: 8) }
+  @inlinable public static var skbStoreBytes: HelperID { HelperID(rawValue: 9) }
+  @inlinable public static var l3CsumReplace: HelperID { HelperID(rawValue: 10) }
+  @inlinable public static var l4CsumReplace: HelperID { HelperID(rawValue: 11) }
+  @inlinable public static var tailCall: HelperID { HelperID(rawValue: 12) }
+  @inlinable public static var cloneRedirect: HelperID { HelperID(rawValue: 13) }
+  @inlinable public static var getCurrentPidTgid: HelperID { HelperID(rawValue: 14) }
+  @inlinable public static var getCurrentUidGid: HelperID { HelperID(rawValue: 15) }
+  @inlinable public static var getCurrentComm: HelperID { HelperID(rawValue: 16) }
+  @inlinable public static var getCgroupClassid: HelperID { HelperID(rawValue: 17) }
+  @inlinable public static var skbVlanPush: HelperID { HelperID(rawValue: 18) }
+  @inlinable public static var skbVlanPop: HelperID { HelperID(rawValue: 19) }
+  @inlinable public static var skbGetTunnelKey: HelperID { HelperID(rawValue: 20) }
+  @inlinable public static var skbSetTunnelKey: HelperID { HelperID(rawValue: 21) }
+  @inlinable public static var perfEventRead: HelperID { HelperID(rawValue: 22) }
+  @inlinable public static var redirect: HelperID { HelperID(rawValue: 23) }
+  @inlinable public static var getRouteRealm: HelperID { HelperID(rawValue: 24) }
+  @inlinable public static var perfEventOutput: HelperID { HelperID(rawValue: 25) }
+  @inlinable public static var skbLoadBytes: HelperID { HelperID(rawValue: 26) }
+  @inlinable public static var getStackid: HelperID { HelperID(rawValue: 27) }
+  @inlinable public static var csumDiff: HelperID { HelperID(rawValue: 28) }
+  @inlinable public static var skbGetTunnelOpt: HelperID { HelperID(rawValue: 29) }
+  @inlinable public static var skbSetTunnelOpt: HelperID { HelperID(rawValue: 30) }
+  @inlinable public static var skbChangeProto: HelperID { HelperID(rawValue: 31) }
+  @inlinable public static var skbChangeType: HelperID { HelperID(rawValue: 32) }
+  @inlinable public static var skbUnderCgroup: HelperID { HelperID(rawValue: 33) }
+  @inlinable public static var getHashRecalc: HelperID { HelperID(rawValue: 34) }
+  @inlinable public static var getCurrentTask: HelperID { HelperID(rawValue: 35) }
+  @inlinable public static var probeWriteUser: HelperID { HelperID(rawValue: 36) }
+  @inlinable public static var currentTaskUnderCgroup: HelperID { HelperID(rawValue: 37) }
+  @inlinable public static var skbChangeTail: HelperID { HelperID(rawValue: 38) }
+  @inlinable public static var skbPullData: HelperID { HelperID(rawValue: 39) }
+  @inlinable public static var csumUpdate: HelperID { HelperID(rawValue: 40) }
+  @inlinable public static var setHashInvalid: HelperID { HelperID(rawValue: 41) }
+  @inlinable public static var getNumaNodeId: HelperID { HelperID(rawValue: 42) }
+  @inlinable public static var skbChangeHead: HelperID { HelperID(rawValue: 43) }
+  @inlinable public static var xdpAdjustHead: HelperID { HelperID(rawValue: 44) }
+  @inlinable public static var probeReadStr: HelperID { HelperID(rawValue: 45) }
+  @inlinable public static var getSocketCookie: HelperID { HelperID(rawValue: 46) }
+  @inlinable public static var getSocketUid: HelperID { HelperID(rawValue: 47) }
+  @inlinable public static var setHash: HelperID { HelperID(rawValue: 48) }
+  @inlinable public static var setsockopt: HelperID { HelperID(rawValue: 49) }
+  @inlinable public static var skbAdjustRoom: HelperID { HelperID(rawValue: 50) }
+  @inlinable public static var redirectMap: HelperID { HelperID(rawValue: 51) }
+  @inlinable public static var skRedirectMap: HelperID { HelperID(rawValue: 52) }
+  @inlinable public static var sockMapUpdate: HelperID { HelperID(rawValue: 53) }
+  @inlinable public static var xdpAdjustMeta: HelperID { HelperID(rawValue: 54) }
+  @inlinable public static var perfEventReadValue: HelperID { HelperID(rawValue: 55) }
+  @inlinable public static var perfProgReadValue: HelperID { HelperID(rawValue: 56) }
+  @inlinable public static var getsockopt: HelperID { HelperID(rawValue: 57) }
+  @inlinable public static var overrideReturn: HelperID { HelperID(rawValue: 58) }
+  @inlinable public static var sockOpsCbFlagsSet: HelperID { HelperID(rawValue: 59) }
+  @inlinable public static var msgRedirectMap: HelperID { HelperID(rawValue: 60) }
+  @inlinable public static var msgApplyBytes: HelperID { HelperID(rawValue: 61) }
+  @inlinable public static var msgCorkBytes: HelperID { HelperID(rawValue: 62) }
+  @inlinable public static var msgPullData: HelperID { HelperID(rawValue: 63) }
+  @inlinable public static var bind: HelperID { HelperID(rawValue: 64) }
+  @inlinable public static var xdpAdjustTail: HelperID { HelperID(rawValue: 65) }
+  @inlinable public static var skbGetXfrmState: HelperID { HelperID(rawValue: 66) }
+  @inlinable public static var getStack: HelperID { HelperID(rawValue: 67) }
+  @inlinable public static var skbLoadBytesRelative: HelperID { HelperID(rawValue: 68) }
+  @inlinable public static var fibLookup: HelperID { HelperID(rawValue: 69) }
+  @inlinable public static var sockHashUpdate: HelperID { HelperID(rawValue: 70) }
+  @inlinable public static var msgRedirectHash: HelperID { HelperID(rawValue: 71) }
+  @inlinable public static var skRedirectHash: HelperID { HelperID(rawValue: 72) }
+  @inlinable public static var lwtPushEncap: HelperID { HelperID(rawValue: 73) }
+  @inlinable public static var lwtSeg6StoreBytes: HelperID { HelperID(rawValue: 74) }
+  @inlinable public static var lwtSeg6AdjustSrh: HelperID { HelperID(rawValue: 75) }
+  @inlinable public static var lwtSeg6Action: HelperID { HelperID(rawValue: 76) }
+  @inlinable public static var rcRepeat: HelperID { HelperID(rawValue: 77) }
+  @inlinable public static var rcKeydown: HelperID { HelperID(rawValue: 78) }
+  @inlinable public static var skbCgroupId: HelperID { HelperID(rawValue: 79) }
+  @inlinable public static var getCurrentCgroupId: HelperID { HelperID(rawValue: 80) }
+  @inlinable public static var getLocalStorage: HelperID { HelperID(rawValue: 81) }
+  @inlinable public static var skSelectReuseport: HelperID { HelperID(rawValue: 82) }
+  @inlinable public static var skbAncestorCgroupId: HelperID { HelperID(rawValue: 83) }
+  @inlinable public static var skLookupTcp: HelperID { HelperID(rawValue: 84) }
+  @inlinable public static var skLookupUdp: HelperID { HelperID(rawValue: 85) }
+  @inlinable public static var skRelease: HelperID { HelperID(rawValue: 86) }
+  @inlinable public static var mapPushElem: HelperID { HelperID(rawValue: 87) }
+  @inlinable public static var mapPopElem: HelperID { HelperID(rawValue: 88) }
+  @inlinable public static var mapPeekElem: HelperID { HelperID(rawValue: 89) }
+  @inlinable public static var msgPushData: HelperID { HelperID(rawValue: 90) }
+  @inlinable public static var msgPopData: HelperID { HelperID(rawValue: 91) }
+  @inlinable public static var rcPointerRel: HelperID { HelperID(rawValue: 92) }
+  @inlinable public static var spinLock: HelperID { HelperID(rawValue: 93) }
+  @inlinable public static var spinUnlock: HelperID { HelperID(rawValue: 94) }
+  @inlinable public static var skFullsock: HelperID { HelperID(rawValue: 95) }
+  @inlinable public static var tcpSock: HelperID { HelperID(rawValue: 96) }
+  @inlinable public static var skbEcnSetCe: HelperID { HelperID(rawValue: 97) }
+  @inlinable public static var getListenerSock: HelperID { HelperID(rawValue: 98) }
+  @inlinable public static var skcLookupTcp: HelperID { HelperID(rawValue: 99) }
+  @inlinable public static var tcpCheckSyncookie: HelperID { HelperID(rawValue: 100) }
+  @inlinable public static var sysctlGetName: HelperID { HelperID(rawValue: 101) }
+  @inlinable public static var sysctlGetCurrentValue: HelperID { HelperID(rawValue: 102) }
+  @inlinable public static var sysctlGetNewValue: HelperID { HelperID(rawValue: 103) }
+  @inlinable public static var sysctlSetNewValue: HelperID { HelperID(rawValue: 104) }
+  @inlinable public static var strtol: HelperID { HelperID(rawValue: 105) }
+  @inlinable public static var strtoul: HelperID { HelperID(rawValue: 106) }
+  @inlinable public static var skStorageGet: HelperID { HelperID(rawValue: 107) }
+  @inlinable public static var skStorageDelete: HelperID { HelperID(rawValue: 108) }
+  @inlinable public static var sendSignal: HelperID { HelperID(rawValue: 109) }
+  @inlinable public static var tcpGenSyncookie: HelperID { HelperID(rawValue: 110) }
+  @inlinable public static var skbOutput: HelperID { HelperID(rawValue: 111) }
+  @inlinable public static var probeReadUser: HelperID { HelperID(rawValue: 112) }
+  @inlinable public static var probeReadKernel: HelperID { HelperID(rawValue: 113) }
+  @inlinable public static var probeReadUserStr: HelperID { HelperID(rawValue: 114) }
+  @inlinable public static var probeReadKernelStr: HelperID { HelperID(rawValue: 115) }
+  @inlinable public static var tcpSendAck: HelperID { HelperID(rawValue: 116) }
+  @inlinable public static var sendSignalThread: HelperID { HelperID(rawValue: 117) }
+  @inlinable public static var jiffies64: HelperID { HelperID(rawValue: 118) }
+  @inlinable public static var readBranchRecords: HelperID { HelperID(rawValue: 119) }
+  @inlinable public static var getNsCurrentPidTgid: HelperID { HelperID(rawValue: 120) }
+  @inlinable public static var xdpOutput: HelperID { HelperID(rawValue: 121) }
+  @inlinable public static var getNetnsCookie: HelperID { HelperID(rawValue: 122) }
+  @inlinable public static var getCurrentAncestorCgroupId: HelperID { HelperID(rawValue: 123) }
+  @inlinable public static var skAssign: HelperID { HelperID(rawValue: 124) }
+  @inlinable public static var ktimeGetBootNs: HelperID { HelperID(rawValue: 125) }
+  @inlinable public static var seqPrintf: HelperID { HelperID(rawValue: 126) }
+  @inlinable public static var seqWrite: HelperID { HelperID(rawValue: 127) }
+  @inlinable public static var skCgroupId: HelperID { HelperID(rawValue: 128) }
+  @inlinable public static var skAncestorCgroupId: HelperID { HelperID(rawValue: 129) }
+  @inlinable public static var ringbufOutput: HelperID { HelperID(rawValue: 130) }
+  @inlinable public static var ringbufReserve: HelperID { HelperID(rawValue: 131) }
+  @inlinable public static var ringbufSubmit: HelperID { HelperID(rawValue: 132) }
+  @inlinable public static var ringbufDiscard: HelperID { HelperID(rawValue: 133) }
+  @inlinable public static var ringbufQuery: HelperID { HelperID(rawValue: 134) }
+  @inlinable public static var csumLevel: HelperID { HelperID(rawValue: 135) }
+  @inlinable public static var skcToTcp6Sock: HelperID { HelperID(rawValue: 136) }
+  @inlinable public static var skcToTcpSock: HelperID { HelperID(rawValue: 137) }
+  @inlinable public static var skcToTcpTimewaitSock: HelperID { HelperID(rawValue: 138) }
+  @inlinable public static var skcToTcpRequestSock: HelperID { HelperID(rawValue: 139) }
+  @inlinable public static var skcToUdp6Sock: HelperID { HelperID(rawValue: 140) }
+  @inlinable public static var getTaskStack: HelperID { HelperID(rawValue: 141) }
+  @inlinable public static var loadHdrOpt: HelperID { HelperID(rawValue: 142) }
+  @inlinable public static var storeHdrOpt: HelperID { HelperID(rawValue: 143) }
+  @inlinable public static var reserveHdrOpt: HelperID { HelperID(rawValue: 144) }
+  @inlinable public static var inodeStorageGet: HelperID { HelperID(rawValue: 145) }
+  @inlinable public static var inodeStorageDelete: HelperID { HelperID(rawValue: 146) }
+  @inlinable public static var dPath: HelperID { HelperID(rawValue: 147) }
+  @inlinable public static var copyFromUser: HelperID { HelperID(rawValue: 148) }
+  @inlinable public static var snprintfBtf: HelperID { HelperID(rawValue: 149) }
+  @inlinable public static var seqPrintfBtf: HelperID { HelperID(rawValue: 150) }
+  @inlinable public static var skbCgroupClassid: HelperID { HelperID(rawValue: 151) }
+  @inlinable public static var redirectNeigh: HelperID { HelperID(rawValue: 152) }
+  @inlinable public static var perCpuPtr: HelperID { HelperID(rawValue: 153) }
+  @inlinable public static var thisCpuPtr: HelperID { HelperID(rawValue: 154) }
+  @inlinable public static var redirectPeer: HelperID { HelperID(rawValue: 155) }
+  @inlinable public static var taskStorageGet: HelperID { HelperID(rawValue: 156) }
+  @inlinable public static var taskStorageDelete: HelperID { HelperID(rawValue: 157) }
+  @inlinable public static var getCurrentTaskBtf: HelperID { HelperID(rawValue: 158) }
+  @inlinable public static var bprmOptsSet: HelperID { HelperID(rawValue: 159) }
+  @inlinable public static var ktimeGetCoarseNs: HelperID { HelperID(rawValue: 160) }
+  @inlinable public static var imaInodeHash: HelperID { HelperID(rawValue: 161) }
+  @inlinable public static var sockFromFile: HelperID { HelperID(rawValue: 162) }
+  @inlinable public static var checkMtu: HelperID { HelperID(rawValue: 163) }
+  @inlinable public static var forEachMapElem: HelperID { HelperID(rawValue: 164) }
+  @inlinable public static var snprintf: HelperID { HelperID(rawValue: 165) }
+  @inlinable public static var sysBpf: HelperID { HelperID(rawValue: 166) }
+  @inlinable public static var btfFindByNameKind: HelperID { HelperID(rawValue: 167) }
+  @inlinable public static var sysClose: HelperID { HelperID(rawValue: 168) }
+  @inlinable public static var timerInit: HelperID { HelperID(rawValue: 169) }
+  @inlinable public static var timerSetCallback: HelperID { HelperID(rawValue: 170) }
+  @inlinable public static var timerStart: HelperID { HelperID(rawValue: 171) }
+  @inlinable public static var timerCancel: HelperID { HelperID(rawValue: 172) }
+  @inlinable public static var getFuncIp: HelperID { HelperID(rawValue: 173) }
+  @inlinable public static var getAttachCookie: HelperID { HelperID(rawValue: 174) }
+  @inlinable public static var taskPtRegs: HelperID { HelperID(rawValue: 175) }
+  @inlinable public static var getBranchSnapshot: HelperID { HelperID(rawValue: 176) }
+  @inlinable public static var traceVprintk: HelperID { HelperID(rawValue: 177) }
+  @inlinable public static var skcToUnixSock: HelperID { HelperID(rawValue: 178) }
+  @inlinable public static var kallsymsLookupName: HelperID { HelperID(rawValue: 179) }
+  @inlinable public static var findVma: HelperID { HelperID(rawValue: 180) }
+  @inlinable public static var loop: HelperID { HelperID(rawValue: 181) }
+  @inlinable public static var strncmp: HelperID { HelperID(rawValue: 182) }
+  @inlinable public static var getFuncArg: HelperID { HelperID(rawValue: 183) }
+  @inlinable public static var getFuncRet: HelperID { HelperID(rawValue: 184) }
+  @inlinable public static var getFuncArgCnt: HelperID { HelperID(rawValue: 185) }
+  @inlinable public static var getRetval: HelperID { HelperID(rawValue: 186) }
+  @inlinable public static var setRetval: HelperID { HelperID(rawValue: 187) }
+  @inlinable public static var xdpGetBuffLen: HelperID { HelperID(rawValue: 188) }
+  @inlinable public static var xdpLoadBytes: HelperID { HelperID(rawValue: 189) }
+  @inlinable public static var xdpStoreBytes: HelperID { HelperID(rawValue: 190) }
+  @inlinable public static var copyFromUserTask: HelperID { HelperID(rawValue: 191) }
+  @inlinable public static var skbSetTstamp: HelperID { HelperID(rawValue: 192) }
+  @inlinable public static var imaFileHash: HelperID { HelperID(rawValue: 193) }
+  @inlinable public static var kptrXchg: HelperID { HelperID(rawValue: 194) }
+  @inlinable public static var mapLookupPercpuElem: HelperID { HelperID(rawValue: 195) }
+  @inlinable public static var skcToMptcpSock: HelperID { HelperID(rawValue: 196) }
+  @inlinable public static var dynptrFromMem: HelperID { HelperID(rawValue: 197) }
+  @inlinable public static var ringbufReserveDynptr: HelperID { HelperID(rawValue: 198) }
+  @inlinable public static var ringbufSubmitDynptr: HelperID { HelperID(rawValue: 199) }
+  @inlinable public static var ringbufDiscardDynptr: HelperID { HelperID(rawValue: 200) }
+  @inlinable public static var dynptrRead: HelperID { HelperID(rawValue: 201) }
+  @inlinable public static var dynptrWrite: HelperID { HelperID(rawValue: 202) }
+  @inlinable public static var dynptrData: HelperID { HelperID(rawValue: 203) }
+  @inlinable public static var tcpRawGenSyncookieIpv4: HelperID { HelperID(rawValue: 204) }
+  @inlinable public static var tcpRawGenSyncookieIpv6: HelperID { HelperID(rawValue: 205) }
+  @inlinable public static var tcpRawCheckSyncookieIpv4: HelperID { HelperID(rawValue: 206) }
+  @inlinable public static var tcpRawCheckSyncookieIpv6: HelperID { HelperID(rawValue: 207) }
+  @inlinable public static var ktimeGetTaiNs: HelperID { HelperID(rawValue: 208) }
+  @inlinable public static var userRingbufDrain: HelperID { HelperID(rawValue: 209) }
+  @inlinable public static var cgrpStorageGet: HelperID { HelperID(rawValue: 210) }
+  @inlinable public static var cgrpStorageDelete: HelperID { HelperID(rawValue: 211) }
 
   /// `bpf_map_lookup_elem` and so on; nil where Linux 6.18 has no such helper.
   public var name: String? {

@@ -50,11 +50,11 @@ public struct Linux: Sendable {
 /// What the loading process may do, as far as BPF asks.
 public struct Capabilities: OptionSet, Hashable, Sendable {
   public let rawValue: UInt8
-  public init(rawValue: UInt8) { self.rawValue = rawValue }
-  public static let bpf = Capabilities(rawValue: 1 << 0)
-  public static let perfmon = Capabilities(rawValue: 1 << 1)
-  public static let netAdmin = Capabilities(rawValue: 1 << 2)
-  public static let sysAdmin = Capabilities(rawValue: 1 << 3)
+  @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+  @inlinable public static var bpf: Capabilities { Capabilities(rawValue: 1 << 0) }
+  @inlinable public static var perfmon: Capabilities { Capabilities(rawValue: 1 << 1) }
+  @inlinable public static var netAdmin: Capabilities { Capabilities(rawValue: 1 << 2) }
+  @inlinable public static var sysAdmin: Capabilities { Capabilities(rawValue: 1 << 3) }
   public static let all: Capabilities = [.bpf, .perfmon, .netAdmin, .sysAdmin]
 
   /// `CAP_SYS_ADMIN` stands for the finer ones.

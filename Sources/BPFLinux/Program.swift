@@ -88,15 +88,15 @@ public struct LineInfo: BitwiseCopyable, Hashable, Sendable {
 /// `prog_flags` of `BPF_PROG_LOAD`.
 public struct ProgramFlags: OptionSet, Hashable, Sendable {
   public let rawValue: UInt32
-  public init(rawValue: UInt32) { self.rawValue = rawValue }
-  public static let strictAlignment = ProgramFlags(rawValue: 1 << 0)
-  public static let anyAlignment = ProgramFlags(rawValue: 1 << 1)
-  public static let testRandomHigh32 = ProgramFlags(rawValue: 1 << 2)
-  public static let testStateFrequency = ProgramFlags(rawValue: 1 << 3)
-  public static let sleepable = ProgramFlags(rawValue: 1 << 4)
-  public static let xdpHasFragments = ProgramFlags(rawValue: 1 << 5)
-  public static let xdpDeviceBoundOnly = ProgramFlags(rawValue: 1 << 6)
-  public static let testRegisterInvariants = ProgramFlags(rawValue: 1 << 7)
+  @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
+  @inlinable public static var strictAlignment: ProgramFlags { ProgramFlags(rawValue: 1 << 0) }
+  @inlinable public static var anyAlignment: ProgramFlags { ProgramFlags(rawValue: 1 << 1) }
+  @inlinable public static var testRandomHigh32: ProgramFlags { ProgramFlags(rawValue: 1 << 2) }
+  @inlinable public static var testStateFrequency: ProgramFlags { ProgramFlags(rawValue: 1 << 3) }
+  @inlinable public static var sleepable: ProgramFlags { ProgramFlags(rawValue: 1 << 4) }
+  @inlinable public static var xdpHasFragments: ProgramFlags { ProgramFlags(rawValue: 1 << 5) }
+  @inlinable public static var xdpDeviceBoundOnly: ProgramFlags { ProgramFlags(rawValue: 1 << 6) }
+  @inlinable public static var testRegisterInvariants: ProgramFlags { ProgramFlags(rawValue: 1 << 7) }
 }
 
 /// A map as `BPF_MAP_CREATE` takes one, with what user space puts into it before a program is loaded.
@@ -138,24 +138,24 @@ public struct MapDefinition: Sendable {
 /// `map_flags` of `BPF_MAP_CREATE`.
 public struct MapFlags: OptionSet, Hashable, Sendable {
   public let rawValue: UInt32
-  public init(rawValue: UInt32) { self.rawValue = rawValue }
-  public static let noPreallocation = MapFlags(rawValue: 1 << 0)
-  public static let noCommonLRU = MapFlags(rawValue: 1 << 1)
-  public static let numaNode = MapFlags(rawValue: 1 << 2)
-  public static let readOnly = MapFlags(rawValue: 1 << 3)
-  public static let writeOnly = MapFlags(rawValue: 1 << 4)
-  public static let stackBuildID = MapFlags(rawValue: 1 << 5)
-  public static let zeroSeed = MapFlags(rawValue: 1 << 6)
-  public static let readOnlyProgram = MapFlags(rawValue: 1 << 7)
-  public static let writeOnlyProgram = MapFlags(rawValue: 1 << 8)
-  public static let clone = MapFlags(rawValue: 1 << 9)
-  public static let mmapable = MapFlags(rawValue: 1 << 10)
-  public static let preserveElements = MapFlags(rawValue: 1 << 11)
-  public static let innerMap = MapFlags(rawValue: 1 << 12)
-  public static let link = MapFlags(rawValue: 1 << 13)
-  public static let pathFD = MapFlags(rawValue: 1 << 14)
-  public static let vtypeBTFObjectFD = MapFlags(rawValue: 1 << 15)
-  public static let tokenFD = MapFlags(rawValue: 1 << 16)
-  public static let segfaultOnFault = MapFlags(rawValue: 1 << 17)
-  public static let noUserConversion = MapFlags(rawValue: 1 << 18)
+  @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
+  @inlinable public static var noPreallocation: MapFlags { MapFlags(rawValue: 1 << 0) }
+  @inlinable public static var noCommonLRU: MapFlags { MapFlags(rawValue: 1 << 1) }
+  @inlinable public static var numaNode: MapFlags { MapFlags(rawValue: 1 << 2) }
+  @inlinable public static var readOnly: MapFlags { MapFlags(rawValue: 1 << 3) }
+  @inlinable public static var writeOnly: MapFlags { MapFlags(rawValue: 1 << 4) }
+  @inlinable public static var stackBuildID: MapFlags { MapFlags(rawValue: 1 << 5) }
+  @inlinable public static var zeroSeed: MapFlags { MapFlags(rawValue: 1 << 6) }
+  @inlinable public static var readOnlyProgram: MapFlags { MapFlags(rawValue: 1 << 7) }
+  @inlinable public static var writeOnlyProgram: MapFlags { MapFlags(rawValue: 1 << 8) }
+  @inlinable public static var clone: MapFlags { MapFlags(rawValue: 1 << 9) }
+  @inlinable public static var mmapable: MapFlags { MapFlags(rawValue: 1 << 10) }
+  @inlinable public static var preserveElements: MapFlags { MapFlags(rawValue: 1 << 11) }
+  @inlinable public static var innerMap: MapFlags { MapFlags(rawValue: 1 << 12) }
+  @inlinable public static var link: MapFlags { MapFlags(rawValue: 1 << 13) }
+  @inlinable public static var pathFD: MapFlags { MapFlags(rawValue: 1 << 14) }
+  @inlinable public static var vtypeBTFObjectFD: MapFlags { MapFlags(rawValue: 1 << 15) }
+  @inlinable public static var tokenFD: MapFlags { MapFlags(rawValue: 1 << 16) }
+  @inlinable public static var segfaultOnFault: MapFlags { MapFlags(rawValue: 1 << 17) }
+  @inlinable public static var noUserConversion: MapFlags { MapFlags(rawValue: 1 << 18) }
 }

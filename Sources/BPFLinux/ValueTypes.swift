@@ -22,31 +22,31 @@ public struct RegisterType: RawRepresentable, BitwiseCopyable, Hashable, Sendabl
     RegisterType(rawValue: rawValue & ~flags.rawValue)
   }
 
-  public static let notInitialized = RegisterType(rawValue: 0)
-  public static let scalar = RegisterType(rawValue: 1)
-  public static let context = RegisterType(rawValue: 2)
-  public static let mapPointer = RegisterType(rawValue: 3)
-  public static let mapValue = RegisterType(rawValue: 4)
-  public static let mapKey = RegisterType(rawValue: 5)
-  public static let stack = RegisterType(rawValue: 6)
-  public static let packetMeta = RegisterType(rawValue: 7)
-  public static let packet = RegisterType(rawValue: 8)
-  public static let packetEnd = RegisterType(rawValue: 9)
-  public static let flowKeys = RegisterType(rawValue: 10)
-  public static let socket = RegisterType(rawValue: 11)
-  public static let sockCommon = RegisterType(rawValue: 12)
-  public static let tcpSock = RegisterType(rawValue: 13)
-  public static let tracepointBuffer = RegisterType(rawValue: 14)
-  public static let xdpSock = RegisterType(rawValue: 15)
+  @inlinable public static var notInitialized: RegisterType { RegisterType(rawValue: 0) }
+  @inlinable public static var scalar: RegisterType { RegisterType(rawValue: 1) }
+  @inlinable public static var context: RegisterType { RegisterType(rawValue: 2) }
+  @inlinable public static var mapPointer: RegisterType { RegisterType(rawValue: 3) }
+  @inlinable public static var mapValue: RegisterType { RegisterType(rawValue: 4) }
+  @inlinable public static var mapKey: RegisterType { RegisterType(rawValue: 5) }
+  @inlinable public static var stack: RegisterType { RegisterType(rawValue: 6) }
+  @inlinable public static var packetMeta: RegisterType { RegisterType(rawValue: 7) }
+  @inlinable public static var packet: RegisterType { RegisterType(rawValue: 8) }
+  @inlinable public static var packetEnd: RegisterType { RegisterType(rawValue: 9) }
+  @inlinable public static var flowKeys: RegisterType { RegisterType(rawValue: 10) }
+  @inlinable public static var socket: RegisterType { RegisterType(rawValue: 11) }
+  @inlinable public static var sockCommon: RegisterType { RegisterType(rawValue: 12) }
+  @inlinable public static var tcpSock: RegisterType { RegisterType(rawValue: 13) }
+  @inlinable public static var tracepointBuffer: RegisterType { RegisterType(rawValue: 14) }
+  @inlinable public static var xdpSock: RegisterType { RegisterType(rawValue: 15) }
   /// A kernel (or program-allocated) object whose type BTF knows.
-  public static let btfID = RegisterType(rawValue: 16)
-  public static let memory = RegisterType(rawValue: 17)
-  public static let arena = RegisterType(rawValue: 18)
-  public static let buffer = RegisterType(rawValue: 19)
-  public static let function = RegisterType(rawValue: 20)
-  public static let dynptr = RegisterType(rawValue: 21)
+  @inlinable public static var btfID: RegisterType { RegisterType(rawValue: 16) }
+  @inlinable public static var memory: RegisterType { RegisterType(rawValue: 17) }
+  @inlinable public static var arena: RegisterType { RegisterType(rawValue: 18) }
+  @inlinable public static var buffer: RegisterType { RegisterType(rawValue: 19) }
+  @inlinable public static var function: RegisterType { RegisterType(rawValue: 20) }
+  @inlinable public static var dynptr: RegisterType { RegisterType(rawValue: 21) }
   /// One past the highest base type.
-  public static let baseEnd: UInt32 = 22
+  @inlinable public static var baseEnd: UInt32 { 22 }
 }
 
 /// Modifiers of register, argument and return types.
@@ -55,30 +55,30 @@ public struct TypeFlags: OptionSet, BitwiseCopyable, Hashable, Sendable {
   @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
   @inlinable public static var baseMask: UInt32 { 0xff }
 
-  public static let mayBeNull = TypeFlags(rawValue: 1 << 8)
-  public static let readOnly = TypeFlags(rawValue: 1 << 9)
-  public static let ringbuf = TypeFlags(rawValue: 1 << 10)
-  public static let user = TypeFlags(rawValue: 1 << 11)
-  public static let percpu = TypeFlags(rawValue: 1 << 12)
+  @inlinable public static var mayBeNull: TypeFlags { TypeFlags(rawValue: 1 << 8) }
+  @inlinable public static var readOnly: TypeFlags { TypeFlags(rawValue: 1 << 9) }
+  @inlinable public static var ringbuf: TypeFlags { TypeFlags(rawValue: 1 << 10) }
+  @inlinable public static var user: TypeFlags { TypeFlags(rawValue: 1 << 11) }
+  @inlinable public static var percpu: TypeFlags { TypeFlags(rawValue: 1 << 12) }
   /// The argument is released by the call.
-  public static let release = TypeFlags(rawValue: 1 << 13)
-  public static let untrusted = TypeFlags(rawValue: 1 << 14)
+  @inlinable public static var release: TypeFlags { TypeFlags(rawValue: 1 << 13) }
+  @inlinable public static var untrusted: TypeFlags { TypeFlags(rawValue: 1 << 14) }
   /// Memory may be uninitialised.
-  public static let uninitialized = TypeFlags(rawValue: 1 << 15)
-  public static let dynptrLocal = TypeFlags(rawValue: 1 << 16)
-  public static let dynptrRingbuf = TypeFlags(rawValue: 1 << 17)
-  public static let fixedSize = TypeFlags(rawValue: 1 << 18)
+  @inlinable public static var uninitialized: TypeFlags { TypeFlags(rawValue: 1 << 15) }
+  @inlinable public static var dynptrLocal: TypeFlags { TypeFlags(rawValue: 1 << 16) }
+  @inlinable public static var dynptrRingbuf: TypeFlags { TypeFlags(rawValue: 1 << 17) }
+  @inlinable public static var fixedSize: TypeFlags { TypeFlags(rawValue: 1 << 18) }
   /// Allocated by the program, of a type in the program's BTF.
-  public static let allocated = TypeFlags(rawValue: 1 << 19)
-  public static let trusted = TypeFlags(rawValue: 1 << 20)
-  public static let rcu = TypeFlags(rawValue: 1 << 21)
-  public static let nonOwning = TypeFlags(rawValue: 1 << 22)
-  public static let dynptrSKB = TypeFlags(rawValue: 1 << 23)
-  public static let dynptrXDP = TypeFlags(rawValue: 1 << 24)
-  public static let aligned = TypeFlags(rawValue: 1 << 25)
-  public static let write = TypeFlags(rawValue: 1 << 26)
-  public static let dynptrSKBMeta = TypeFlags(rawValue: 1 << 27)
-  public static let dynptrAny: TypeFlags = [.dynptrLocal, .dynptrRingbuf, .dynptrSKB, .dynptrXDP, .dynptrSKBMeta]
+  @inlinable public static var allocated: TypeFlags { TypeFlags(rawValue: 1 << 19) }
+  @inlinable public static var trusted: TypeFlags { TypeFlags(rawValue: 1 << 20) }
+  @inlinable public static var rcu: TypeFlags { TypeFlags(rawValue: 1 << 21) }
+  @inlinable public static var nonOwning: TypeFlags { TypeFlags(rawValue: 1 << 22) }
+  @inlinable public static var dynptrSKB: TypeFlags { TypeFlags(rawValue: 1 << 23) }
+  @inlinable public static var dynptrXDP: TypeFlags { TypeFlags(rawValue: 1 << 24) }
+  @inlinable public static var aligned: TypeFlags { TypeFlags(rawValue: 1 << 25) }
+  @inlinable public static var write: TypeFlags { TypeFlags(rawValue: 1 << 26) }
+  @inlinable public static var dynptrSKBMeta: TypeFlags { TypeFlags(rawValue: 1 << 27) }
+  @inlinable public static var dynptrAny: TypeFlags { [.dynptrLocal, .dynptrRingbuf, .dynptrSKB, .dynptrXDP, .dynptrSKBMeta] }
 }
 
 /// What a helper demands of an argument.
@@ -96,39 +96,39 @@ public struct ArgumentType: RawRepresentable, BitwiseCopyable, Hashable, Sendabl
     ArgumentType(rawValue: rawValue & ~flags.rawValue)
   }
 
-  public static let none = ArgumentType(rawValue: 0)
-  public static let constMapPointer = ArgumentType(rawValue: 1)
-  public static let mapKey = ArgumentType(rawValue: 2)
-  public static let mapValue = ArgumentType(rawValue: 3)
-  public static let memory = ArgumentType(rawValue: 4)
-  public static let arena = ArgumentType(rawValue: 5)
-  public static let constSize = ArgumentType(rawValue: 6)
-  public static let constSizeOrZero = ArgumentType(rawValue: 7)
-  public static let context = ArgumentType(rawValue: 8)
-  public static let anything = ArgumentType(rawValue: 9)
-  public static let spinLock = ArgumentType(rawValue: 10)
-  public static let sockCommon = ArgumentType(rawValue: 11)
-  public static let socket = ArgumentType(rawValue: 12)
-  public static let btfID = ArgumentType(rawValue: 13)
-  public static let ringbufMemory = ArgumentType(rawValue: 14)
-  public static let constAllocSizeOrZero = ArgumentType(rawValue: 15)
-  public static let btfIDSockCommon = ArgumentType(rawValue: 16)
-  public static let percpuBTFID = ArgumentType(rawValue: 17)
-  public static let function = ArgumentType(rawValue: 18)
-  public static let stack = ArgumentType(rawValue: 19)
-  public static let constString = ArgumentType(rawValue: 20)
-  public static let timer = ArgumentType(rawValue: 21)
-  public static let kptrExchangeDestination = ArgumentType(rawValue: 22)
-  public static let dynptr = ArgumentType(rawValue: 23)
+  @inlinable public static var none: ArgumentType { ArgumentType(rawValue: 0) }
+  @inlinable public static var constMapPointer: ArgumentType { ArgumentType(rawValue: 1) }
+  @inlinable public static var mapKey: ArgumentType { ArgumentType(rawValue: 2) }
+  @inlinable public static var mapValue: ArgumentType { ArgumentType(rawValue: 3) }
+  @inlinable public static var memory: ArgumentType { ArgumentType(rawValue: 4) }
+  @inlinable public static var arena: ArgumentType { ArgumentType(rawValue: 5) }
+  @inlinable public static var constSize: ArgumentType { ArgumentType(rawValue: 6) }
+  @inlinable public static var constSizeOrZero: ArgumentType { ArgumentType(rawValue: 7) }
+  @inlinable public static var context: ArgumentType { ArgumentType(rawValue: 8) }
+  @inlinable public static var anything: ArgumentType { ArgumentType(rawValue: 9) }
+  @inlinable public static var spinLock: ArgumentType { ArgumentType(rawValue: 10) }
+  @inlinable public static var sockCommon: ArgumentType { ArgumentType(rawValue: 11) }
+  @inlinable public static var socket: ArgumentType { ArgumentType(rawValue: 12) }
+  @inlinable public static var btfID: ArgumentType { ArgumentType(rawValue: 13) }
+  @inlinable public static var ringbufMemory: ArgumentType { ArgumentType(rawValue: 14) }
+  @inlinable public static var constAllocSizeOrZero: ArgumentType { ArgumentType(rawValue: 15) }
+  @inlinable public static var btfIDSockCommon: ArgumentType { ArgumentType(rawValue: 16) }
+  @inlinable public static var percpuBTFID: ArgumentType { ArgumentType(rawValue: 17) }
+  @inlinable public static var function: ArgumentType { ArgumentType(rawValue: 18) }
+  @inlinable public static var stack: ArgumentType { ArgumentType(rawValue: 19) }
+  @inlinable public static var constString: ArgumentType { ArgumentType(rawValue: 20) }
+  @inlinable public static var timer: ArgumentType { ArgumentType(rawValue: 21) }
+  @inlinable public static var kptrExchangeDestination: ArgumentType { ArgumentType(rawValue: 22) }
+  @inlinable public static var dynptr: ArgumentType { ArgumentType(rawValue: 23) }
 
-  public static let mapValueOrNull = mapValue | .mayBeNull
-  public static let memoryOrNull = memory | .mayBeNull
-  public static let contextOrNull = context | .mayBeNull
-  public static let socketOrNull = socket | .mayBeNull
-  public static let stackOrNull = stack | .mayBeNull
-  public static let btfIDOrNull = btfID | .mayBeNull
-  public static let uninitializedMemory = memory | [.uninitialized, .write]
-  public static let fixedSizeMemory = memory | .fixedSize
+  @inlinable public static var mapValueOrNull: ArgumentType { mapValue | .mayBeNull }
+  @inlinable public static var memoryOrNull: ArgumentType { memory | .mayBeNull }
+  @inlinable public static var contextOrNull: ArgumentType { context | .mayBeNull }
+  @inlinable public static var socketOrNull: ArgumentType { socket | .mayBeNull }
+  @inlinable public static var stackOrNull: ArgumentType { stack | .mayBeNull }
+  @inlinable public static var btfIDOrNull: ArgumentType { btfID | .mayBeNull }
+  @inlinable public static var uninitializedMemory: ArgumentType { memory | [.uninitialized, .write] }
+  @inlinable public static var fixedSizeMemory: ArgumentType { memory | .fixedSize }
 }
 
 /// What a helper returns.
@@ -143,24 +143,24 @@ public struct ReturnType: RawRepresentable, BitwiseCopyable, Hashable, Sendable 
     ReturnType(rawValue: a.rawValue | b.rawValue)
   }
 
-  public static let integer = ReturnType(rawValue: 0)
-  public static let void = ReturnType(rawValue: 1)
-  public static let mapValue = ReturnType(rawValue: 2)
-  public static let socket = ReturnType(rawValue: 3)
-  public static let tcpSock = ReturnType(rawValue: 4)
-  public static let sockCommon = ReturnType(rawValue: 5)
-  public static let memory = ReturnType(rawValue: 6)
-  public static let memoryOrBTFID = ReturnType(rawValue: 7)
-  public static let btfID = ReturnType(rawValue: 8)
+  @inlinable public static var integer: ReturnType { ReturnType(rawValue: 0) }
+  @inlinable public static var void: ReturnType { ReturnType(rawValue: 1) }
+  @inlinable public static var mapValue: ReturnType { ReturnType(rawValue: 2) }
+  @inlinable public static var socket: ReturnType { ReturnType(rawValue: 3) }
+  @inlinable public static var tcpSock: ReturnType { ReturnType(rawValue: 4) }
+  @inlinable public static var sockCommon: ReturnType { ReturnType(rawValue: 5) }
+  @inlinable public static var memory: ReturnType { ReturnType(rawValue: 6) }
+  @inlinable public static var memoryOrBTFID: ReturnType { ReturnType(rawValue: 7) }
+  @inlinable public static var btfID: ReturnType { ReturnType(rawValue: 8) }
 
-  public static let mapValueOrNull = mapValue | .mayBeNull
-  public static let socketOrNull = socket | .mayBeNull
-  public static let tcpSockOrNull = tcpSock | .mayBeNull
-  public static let sockCommonOrNull = sockCommon | .mayBeNull
-  public static let ringbufMemoryOrNull = memory | [.mayBeNull, .ringbuf]
-  public static let dynptrMemoryOrNull = memory | .mayBeNull
-  public static let btfIDOrNull = btfID | .mayBeNull
-  public static let btfIDTrusted = btfID | .trusted
+  @inlinable public static var mapValueOrNull: ReturnType { mapValue | .mayBeNull }
+  @inlinable public static var socketOrNull: ReturnType { socket | .mayBeNull }
+  @inlinable public static var tcpSockOrNull: ReturnType { tcpSock | .mayBeNull }
+  @inlinable public static var sockCommonOrNull: ReturnType { sockCommon | .mayBeNull }
+  @inlinable public static var ringbufMemoryOrNull: ReturnType { memory | [.mayBeNull, .ringbuf] }
+  @inlinable public static var dynptrMemoryOrNull: ReturnType { memory | .mayBeNull }
+  @inlinable public static var btfIDOrNull: ReturnType { btfID | .mayBeNull }
+  @inlinable public static var btfIDTrusted: ReturnType { btfID | .trusted }
 }
 
 /// The prototype of a helper, as the verifier checks calls against it.

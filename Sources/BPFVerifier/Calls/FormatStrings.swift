@@ -2,13 +2,14 @@ import BPFLinux
 
 /// The conversions that `bpf_snprintf` and its like understand.
 enum FormatString {
-  private static func isSpace(_ c: UInt8) -> Bool { c == 0x20 || (c >= 0x09 && c <= 0x0d) }
+  // As Linux classifies characters: the upper half is Latin-1.
+  private static func isSpace(_ c: UInt8) -> Bool { c == 0x20 || (c >= 0x09 && c <= 0x0d) || c == 0xa0 }
   private static func isPrintable(_ c: UInt8) -> Bool { c >= 0x20 && c < 0x7f }
   private static func isDigit(_ c: UInt8) -> Bool { c >= UInt8(ascii: "0") && c <= UInt8(ascii: "9") }
 
   private static func isPunctuation(_ c: UInt8) -> Bool {
     switch c {
-    case 0x21...0x2f, 0x3a...0x40, 0x5b...0x60, 0x7b...0x7e: true
+    case 0x21...0x2f, 0x3a...0x40, 0x5b...0x60, 0x7b...0x7e, 0xa1...0xbf, 0xd7, 0xf7: true
     default: false
     }
   }
@@ -24,7 +25,7 @@ enum FormatString {
     var conversions: UInt64 = 0
     while index < end {
       let c = at(index)
-      guard isPrintable(c) || isSpace(c) else { return false }
+      guard c >= 0x80 || isPrintable(c) || isSpace(c) else { return false }
       guard c == UInt8(ascii: "%") else {
         index += 1
         continue

@@ -93,7 +93,7 @@ extension Verification {
       throw refuseAttach("attach to unsupported member \(member) of struct \(name)\n")
     }
     let arguments = types.stubArguments(prototype: prototype, stub: stub, btf: place)
-    if arguments.first?.refcounted == true, subprograms.contains(where: { $0.hasTailCall }) {
+    if arguments.contains(where: \.refcounted), subprograms.contains(where: { $0.hasTailCall }) {
       throw refuse(.EINVAL, .tailCall, "program with __ref argument cannot tail call\n")
     }
     attach.functionName = member

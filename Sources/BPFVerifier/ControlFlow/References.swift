@@ -64,7 +64,11 @@ private enum KnownOpcodes {
 /// Addresses that look like the kernel's and stand for nothing: they tell objects apart in the log.
 private enum KernelAddress {
   static func map(_ place: Int) -> UInt64 { 0xffff_8881_0000_0000 &+ UInt64(place) &* 0x1000 }
-  static func mapValue(_ place: Int) -> UInt64 { 0xffff_c900_0000_0000 &+ UInt64(place) &* 0x100_0000 }
+  /// An arena's address is the one user space maps it at.
+  static func mapValue(_ place: Int, _ map: MapDefinition) -> UInt64 {
+    guard map.type == .arena else { return 0xffff_c900_0000_0000 &+ UInt64(place) &* 0x100_0000 }
+    return map.mapExtra != 0 ? map.mapExtra : 0x7f00_0000_0000
+  }
   static func symbol(_ id: UInt32) -> UInt64 { 0xffff_ffff_8100_0000 &+ UInt64(id) &* 16 }
 }
 
@@ -159,7 +163,7 @@ extension Verification {
     }
     try checkDirectValue(place, offset)
     facts[index].loadedMapOffset = offset
-    setAddress(at: index, KernelAddress.mapValue(place) &+ UInt64(offset))
+    setAddress(at: index, KernelAddress.mapValue(place, maps[place].definition) &+ UInt64(offset))
   }
 
   /// Puts an address where the instruction had a number, as Linux does before it prints or runs it.

@@ -14,9 +14,9 @@ import BPFLinux
 final class StackLiveness {
   let store: UnsafeMutablePointer<LivenessStore>
 
-  fileprivate init(steps: UnsafeMutablePointer<LivenessStep>) {
+  fileprivate init(steps: UnsafeMutablePointer<LivenessStep>, places: UnsafeMutablePointer<Int32>) {
     store = .allocate(capacity: 1)
-    store.initialize(to: LivenessStore(steps: steps))
+    store.initialize(to: LivenessStore(steps: steps, places: places))
   }
 
   deinit {
@@ -74,6 +74,8 @@ struct FunctionInstance: BitwiseCopyable {
   var isUpdated = false
   /// Something is no longer always written.
   var lostWrites = false
+  /// The first place in post-order whose marks changed since: what comes before it depends on nothing that changed.
+  var updatedFrom = Int32.max
   /// By frame, then by instruction; a frame's marks exist from the first one on.
   var frames: UnsafeMutablePointer<UnsafeMutablePointer<SlotMarks>?>
   /// By instruction: what it always writes was noted at least once.
@@ -114,6 +116,8 @@ struct LivenessStore {
   let buckets: UnsafeMutablePointer<FunctionInstanceRef?>
   /// As `Verification.postorder`.
   let steps: UnsafeMutablePointer<LivenessStep>
+  /// Where in `steps` an instruction is.
+  let places: UnsafeMutablePointer<Int32>
   /// The instance that the current state is in; nil until it is asked for.
   var current: FunctionInstanceRef?
   /// Writes of the instruction being checked, by frame.
@@ -124,8 +128,9 @@ struct LivenessStore {
   var askedDepth = 0
   var askedInstruction = 0
 
-  init(steps: UnsafeMutablePointer<LivenessStep>) {
+  init(steps: UnsafeMutablePointer<LivenessStep>, places: UnsafeMutablePointer<Int32>) {
     self.steps = steps
+    self.places = places
     buckets = .allocate(capacity: Self.bucketCount)
     buckets.initialize(repeating: nil, count: Self.bucketCount)
     writes = .allocate(capacity: maximumFrames)
@@ -137,6 +142,7 @@ struct LivenessStore {
   func deallocate() {
     buckets.deallocate()
     steps.deallocate()
+    places.deallocate()
     writes.deallocate()
     asked.deallocate()
   }
@@ -165,7 +171,7 @@ struct LivenessStore {
       if known { mask &= old }
       if old != mask {
         marks.pointee.alwaysWritten = mask
-        instance.pointee.isUpdated = true
+        noteUpdate(instance, writer)
       }
       if old & ~mask != 0 { instance.pointee.lostWrites = true }
     }
@@ -177,8 +183,14 @@ struct LivenessStore {
     let marks = instance.pointee.makeMarks(frame: frame, instruction)
     let reads = marks.pointee.mayRead | mask
     guard reads != marks.pointee.mayRead else { return }
-    if reads & ~marks.pointee.liveBefore != 0 { instance.pointee.isUpdated = true }
+    if reads & ~marks.pointee.liveBefore != 0 { noteUpdate(instance, instruction) }
     marks.pointee.mayRead = reads
+  }
+
+  @inline(__always) private func noteUpdate(_ instance: FunctionInstanceRef, _ instruction: Int) {
+    instance.pointee.isUpdated = true
+    let place = places[instruction]
+    if place < instance.pointee.updatedFrom { instance.pointee.updatedFrom = place }
   }
 }
 
@@ -186,13 +198,16 @@ extension Verification {
   /// Prepares the analysis; functions and post-order are known by now.
   func initializeStackLiveness() throws(Refusal) {
     let steps = UnsafeMutablePointer<LivenessStep>.allocate(capacity: max(1, postorder.count))
+    let places = UnsafeMutablePointer<Int32>.allocate(capacity: max(1, instructionCount))
+    places.initialize(repeating: 0, count: max(1, instructionCount))
     for (position, index) in postorder.enumerated() {
+      places[Int(index)] = Int32(truncatingIfNeeded: position)
       let successors = successors(of: Int(index))
       let first = successors.count > 0 ? Int32(truncatingIfNeeded: successors.first) : -1
       let second = successors.count > 1 ? Int32(truncatingIfNeeded: successors.second) : -1
       (steps + position).initialize(to: LivenessStep(instruction: index, first: first, second: second))
     }
-    liveness = StackLiveness(steps: steps)
+    liveness = StackLiveness(steps: steps, places: places)
   }
 
   // MARK: instances

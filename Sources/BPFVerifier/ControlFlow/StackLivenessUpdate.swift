@@ -14,6 +14,7 @@ extension Verification {
         update(store, instance)
         instance.pointee.isUpdated = false
         instance.pointee.lostWrites = false
+        instance.pointee.updatedFrom = .max
       }
       depth -= 1
     }
@@ -26,23 +27,26 @@ extension Verification {
     let start = subprograms[subprogram].postorderStart
     let steps = UnsafeBufferPointer(
       start: store.pointee.steps + start, count: subprograms[subprogram].postorderEnd - start)
-    var passes = 0
-    var changed: Bool
-    repeat {
-      passes += 1
-      changed = false
-      for frame in 0...depth {
-        guard let marks = instance.pointee.frames[frame] else { continue }
-        if logLevel & 2 != 0 {
-          if propagateLogging(steps, instance, frame, marks) { changed = true }
-        } else {
-          if propagate(steps, marks - instance.pointee.chain.start) { changed = true }
-        }
-      }
-    } while changed
     if logLevel & 2 != 0 {
+      var passes = 0
+      var changed: Bool
+      repeat {
+        passes += 1
+        changed = false
+        for frame in 0...depth {
+          guard let marks = instance.pointee.frames[frame] else { continue }
+          if propagateLogging(steps, instance, frame, marks) { changed = true }
+        }
+      } while changed
       putChain(instance.pointee.chain)
       print(" live stack update done in \(passes) iterations\n")
+    } else {
+      let from =
+        instance.pointee.lostWrites ? 0 : max(0, Int(instance.pointee.updatedFrom) - start)
+      for frame in 0...depth {
+        guard let marks = instance.pointee.frames[frame] else { continue }
+        settle(steps, from, marks - instance.pointee.chain.start, start: start)
+      }
     }
     if depth > 0 { carryOut(store, instance) }
   }
@@ -54,12 +58,33 @@ extension Verification {
     }
   }
 
+  /// Propagates through a function, from a place in its post-order on, until nothing changes: once, and again from the
+  /// first back-edge on where there is one.
+  private func settle(
+    _ steps: UnsafeBufferPointer<LivenessStep>, _ from: Int, _ marks: UnsafeMutablePointer<SlotMarks>, start: Int
+  ) {
+    guard propagate(steps, from, marks) else { return }
+    guard let backEdge = firstBackEdge(steps, start: start) else { return }
+    while propagate(steps, backEdge, marks) {}
+  }
+
+  /// The first place in post-order that is followed by itself or a later one.
+  private func firstBackEdge(_ steps: UnsafeBufferPointer<LivenessStep>, start: Int) -> Int? {
+    guard let places = liveness?.store.pointee.places else { return nil }
+    return steps.indices.first { index in
+      let step = steps[index]
+      return step.first >= 0 && Int(places[Int(step.first)]) - start >= index
+        || step.second >= 0 && Int(places[Int(step.second)]) - start >= index
+    }
+  }
+
   /// One pass over a function. `marks` is offset so that indices of the program find their place.
   private func propagate(
-    _ steps: UnsafeBufferPointer<LivenessStep>, _ marks: UnsafeMutablePointer<SlotMarks>
+    _ steps: UnsafeBufferPointer<LivenessStep>, _ from: Int, _ marks: UnsafeMutablePointer<SlotMarks>
   ) -> Bool {
     var changed: UInt64 = 0
-    for step in steps {
+    for index in from..<max(from, steps.count) {
+      let step = steps[index]
       guard step.first >= 0 else { continue }
       let here = marks + Int(step.instruction)
       let (live, written) = flow(step, marks, here)

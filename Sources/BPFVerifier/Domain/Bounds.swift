@@ -167,12 +167,35 @@ extension RegisterState {
 
   /// Lets ranges and known bits inform each other until they agree (`reg_bounds_sync`).
   mutating func sync() {
+    if isSettled { return }
     updateBounds()
-    deduceBounds()
-    deduceBounds()
-    deduceBounds()
+    // Three rounds as Linux has; one that changes nothing makes the rest idle.
+    for _ in 0..<3 {
+      let before = self
+      deduceBounds()
+      if hasSameBounds(as: before) { break }
+    }
     boundBits()
     updateBounds()
+  }
+
+  /// A constant, or entirely unknown, with ranges that say so: there is nothing to learn.
+  @inline(__always) private var isSettled: Bool {
+    if bits.mask == 0 {
+      let value = bits.value
+      let low = UInt32(truncatingIfNeeded: value)
+      return (umin ^ value) | (umax ^ value) | (UInt64(bitPattern: smin) ^ value) | (UInt64(bitPattern: smax) ^ value) == 0
+        && (u32min ^ low) | (u32max ^ low) | (UInt32(bitPattern: s32min) ^ low) | (UInt32(bitPattern: s32max) ^ low) == 0
+    }
+    return bits.mask == .max && umin == 0 && umax == .max && smin == .min && smax == .max && u32min == 0
+      && u32max == .max && s32min == .min && s32max == .max
+  }
+
+  @inline(__always) private func hasSameBounds(as other: RegisterState) -> Bool {
+    (umin ^ other.umin) | (umax ^ other.umax) | UInt64(bitPattern: smin ^ other.smin)
+      | UInt64(bitPattern: smax ^ other.smax) | (bits.value ^ other.bits.value) | (bits.mask ^ other.bits.mask) == 0
+      && (u32min ^ other.u32min) | (u32max ^ other.u32max) | UInt32(bitPattern: s32min ^ other.s32min)
+        | UInt32(bitPattern: s32max ^ other.s32max) == 0
   }
 
   /// 64-bit ranges of a value whose upper half is zero.

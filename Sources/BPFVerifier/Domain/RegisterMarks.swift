@@ -40,6 +40,12 @@ extension RegisterState {
     s32max = s32min
   }
 
+  /// The value is linked to no other any more.
+  @inline(__always) mutating func unlink() {
+    id = 0
+    offset = 0
+  }
+
   /// A number of which nothing is known.
   @inline(__always) mutating func markUnknownImprecise() {
     clearPayload()
@@ -114,10 +120,7 @@ extension Verification {
   /// Before a copy: both sides get an id in common, so that what is learned of one is known of the other.
   @inline(__always) func assignScalarIDBeforeMove(_ r: RegisterRef) {
     guard r.pointee.type == .scalar else { return }
-    if r.pointee.id & RegisterState.addConst != 0 {
-      r.pointee.id = 0
-      r.pointee.offset = 0
-    }
+    if r.pointee.id & RegisterState.addConst != 0 { r.pointee.unlink() }
     if r.pointee.id == 0 && r.pointee.bits.mask != 0 { r.pointee.id = newID() }
   }
 

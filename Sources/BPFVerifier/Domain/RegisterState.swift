@@ -53,7 +53,11 @@ struct RegisterState: BitwiseCopyable {
   var iteratorState: UInt8 = 0
 
   /// Bit of `id` that says: equal to the scalars with that id plus `offset`.
-  static let addConst: UInt32 = 1 << 31
+  static let addConst64: UInt32 = 1 << 31
+  /// The same, but added in 32 bits: the upper half of the sum is zero.
+  static let addConst32: UInt32 = 1 << 30
+  /// Either of them.
+  static let addConst: UInt32 = addConst64 | addConst32
 
   // MARK: payload by type
 
@@ -63,9 +67,12 @@ struct RegisterState: BitwiseCopyable {
     set { payload0 = UInt32(bitPattern: newValue) }
   }
   /// Map pointers, keys and values: index into `Verification.maps`.
+  ///
+  /// Kept as one more, so that a register that ever held a map differs from one that did not: what was a map value
+  /// and became a socket keeps its map, and equality sees it.
   var map: Int {
-    get { Int(payload0) }
-    set { payload0 = UInt32(truncatingIfNeeded: newValue) }
+    get { Int(payload0) &- 1 }
+    set { payload0 = UInt32(truncatingIfNeeded: newValue &+ 1) }
   }
   /// Tells look-ups of different inner maps apart.
   var mapUID: UInt32 {
@@ -123,8 +130,8 @@ struct RegisterState: BitwiseCopyable {
 
 /// Packet ranges below zero: the pointer is known to be past, or at or past, the end of the packet.
 enum PacketRange {
-  static let beyondEnd: Int32 = -1
-  static let atEnd: Int32 = -2
+  static let beyondEnd: Int32 = -2
+  static let atEnd: Int32 = -1
 }
 
 enum DynptrType: UInt8, BitwiseCopyable {

@@ -90,7 +90,7 @@ private struct Comparison: BitwiseCopyable {
     if allScalarsStrict {
       return Self.sameValue(old, current) && ids.agreeOnScalars(oldID, currentID)
     }
-    guard (oldID ^ currentID) & RegisterState.addConst == 0 else { return false }
+    if oldID != 0 && (oldID ^ currentID) & RegisterState.addConst != 0 { return false }
     if oldID & RegisterState.addConst != 0 && old.pointee.offset != current.pointee.offset { return false }
     return RegisterState.rangeCovers(old, current) && RegisterState.bitsCover(old, current)
       && ids.agreeOnScalars(oldID, currentID)

@@ -31,19 +31,19 @@ extension UnsafeMutablePointer where Pointee == IDMap {
     return bind(old, current)
   }
 
-  /// As `agree`, but a scalar without id counts as one with an id of its own.
+  /// As `agree`, for scalars. An old one that is linked to none does not mind what the current one is linked to; a
+  /// current one without id counts as one with an id of its own. Where there is a delta, what it is added to must be
+  /// the same scalar, too.
   @inline(__always) func agreeOnScalars(_ old: UInt32, _ current: UInt32) -> Bool {
-    var old = old
+    if old == 0 { return true }
     var current = current
-    if old == 0 {
-      pointee.lastTemporaryID &+= 1
-      old = pointee.lastTemporaryID
-    }
     if current == 0 {
       pointee.lastTemporaryID &+= 1
       current = pointee.lastTemporaryID
     }
-    return bind(old, current)
+    guard bind(old, current) else { return false }
+    if old & RegisterState.addConst == 0 { return true }
+    return agree(old & ~RegisterState.addConst, current & ~RegisterState.addConst)
   }
 
   private func bind(_ old: UInt32, _ current: UInt32) -> Bool {

@@ -4,11 +4,18 @@ import BPFLinux
 /// Which registers and stack slots still need to be made precise, frame by frame, on the way back along a path.
 struct Backtrack: BitwiseCopyable {
   var frame = 0
-  var registers: SIMD8<UInt32> = .init(repeating: 0)
-  var slots: SIMD8<UInt64> = .init(repeating: 0)
+  var registers: InlineArray<8, UInt32> = .init(repeating: 0)
+  var slots: InlineArray<8, UInt64> = .init(repeating: 0)
 
+  /// Nothing is wanted. No frame inside of `frame` ever has anything.
   @inline(__always) var isEmpty: Bool {
-    registers == SIMD8(repeating: 0) && slots == SIMD8(repeating: 0)
+    var wanted: UInt64 = 0
+    var index = 0
+    while index <= frame {
+      wanted |= UInt64(registers[index]) | slots[index]
+      index &+= 1
+    }
+    return wanted == 0
   }
 
   mutating func reset() { self = Backtrack() }
@@ -81,15 +88,17 @@ extension Verification {
           isFirst = false
         } else {
           let entry = historyEntry(current, end: history, at: index)
-          switch try backtrackOver(index, subsequent: subsequent, entry) {
-          case .done: break
-          case .cannot:
-            markAllScalarsPrecise(starting)
-            bt.pointee.reset()
-            return
+          if matters(instructions[index], entry) {
+            switch try backtrackOver(index, subsequent: subsequent, entry) {
+            case .done: break
+            case .cannot:
+              markAllScalarsPrecise(starting)
+              bt.pointee.reset()
+              return
+            }
+            if bt.pointee.isEmpty { return }
           }
         }
-        if bt.pointee.isEmpty { return }
         subsequent = index
         guard let before = previousInstruction(in: current, before: index, end: &history) else { break }
         index = before
@@ -181,6 +190,26 @@ extension Verification {
   }
 
   // MARK: one instruction back
+
+  /// Whether the instruction can change what is wanted (or is to be logged): most cannot, and that is quick to see.
+  @inline(__always)
+  private func matters(_ insn: Instruction, _ entry: UnsafeMutablePointer<JumpHistoryEntry>?) -> Bool {
+    if logLevel & 2 != 0 { return true }
+    if let entry, entry.pointee.linked | UInt64(entry.pointee.flags) != 0 { return true }
+    let wanted = backtrack.pointee.frameRegisters
+    switch insn.instructionClass {
+    case Class.jmp, Class.jmp32:
+      if insn.operation == Jump.call || insn.operation == Jump.exit { return true }
+      return insn.operandSource == Source.x && wanted & (1 << UInt32(insn.dst) | 1 << UInt32(insn.src)) != 0
+    case Class.stx:
+      return insn.mode == Mode.atomic || wanted & (1 << UInt32(insn.dst)) != 0
+    case Class.ld:
+      // The second half of a 64-bit load has no opcode and names r0.
+      return insn.opcode != 0 && wanted & (1 << UInt32(insn.dst)) != 0
+    default:
+      return wanted & (1 << UInt32(insn.dst)) != 0
+    }
+  }
 
   private enum Step {
     case done

@@ -11,38 +11,39 @@ import Darwin
 /// States, frames, stacks and lists are recycled through free lists, so that exploration settles on a working set and
 /// the per-instruction path allocates nothing. Everything is released with the pool.
 final class StatePool {
-  private var blocks: [UnsafeMutableRawPointer] = []
-  private var blockCursor = 0
-  private var blockEnd = 0
+  private var blocks: [MemoryBlock] = []
+  private var cursor = UnsafeMutableRawPointer(bitPattern: 16).unsafelyUnwrapped
+  private var available = 0
   private var freeStates: [StateRef] = []
   private var freeFrames: [FrameRef] = []
-  /// By capacity class: 8, 16, 32, 64 slots.
-  private var freeStacks: [[UnsafeMutablePointer<StackSlot>]] = [[], [], [], []]
+  /// By capacity: 8, 16, … 64 slots.
+  private var freeStacks = [[UnsafeMutablePointer<StackSlot>]](repeating: [], count: 8)
+  private var allStates: [StateRef] = []
   /// Frames begin without slots; their `stack` points here and is never read or written.
   private let noStack = UnsafeMutablePointer<StackSlot>.allocate(capacity: 1)
-
-  private static let blockSize = 1 << 20
 
   deinit {
     for state in allStates {
       free(state.pointee.references)
       free(state.pointee.history)
     }
-    for block in blocks { block.deallocate() }
+    for block in blocks { block.release() }
     noStack.deallocate()
   }
 
-  private var allStates: [StateRef] = []
-
   private func carve(_ bytes: Int) -> UnsafeMutableRawPointer {
     let size = (bytes + 15) & ~15
-    if blockEnd - blockCursor < size {
-      blocks.append(.allocate(byteCount: Self.blockSize, alignment: 16))
-      blockCursor = 0
-      blockEnd = Self.blockSize
+    if available < size {
+      let block = MemoryBlock.take(isFirst: blocks.isEmpty)
+      blocks.append(block)
+      cursor = block.base
+      available = block.size
     }
-    defer { blockCursor += size }
-    return blocks[blocks.count - 1] + blockCursor
+    defer {
+      cursor += size
+      available -= size
+    }
+    return cursor
   }
 
   // MARK: frames
@@ -68,9 +69,7 @@ final class StatePool {
     freeFrames.append(frame)
   }
 
-  private static func stackClass(_ slots: Int32) -> Int {
-    slots <= 8 ? 0 : slots <= 16 ? 1 : slots <= 32 ? 2 : 3
-  }
+  private static func stackClass(_ slots: Int32) -> Int { Int((slots &+ 7) / 8) &- 1 }
 
   /// Makes `frame` have `slots` slots in use; new ones are zero (nothing stored). Never shrinks.
   func growStack(_ frame: FrameRef, slots: Int32) {
@@ -84,7 +83,7 @@ final class StatePool {
   private func reserveStack(_ frame: FrameRef, _ slots: Int32) {
     guard slots > frame.pointee.slotCapacity else { return }
     let kind = Self.stackClass(slots)
-    let capacity = 8 << kind
+    let capacity = 8 * (kind + 1)
     let stack =
       freeStacks[kind].popLast()
       ?? carve(capacity * MemoryLayout<StackSlot>.stride).assumingMemoryBound(to: StackSlot.self)

@@ -49,7 +49,7 @@ extension Verification {
       // The id links the register with its copy, unless the store cuts bits off.
       if fits { assignScalarIDBeforeMove(value) }
       saveRegister(to: slot, value, size: size)
-      if !fits { slot.pointee.spilled.id = 0 }
+      if !fits { slot.pointee.spilled.unlink() }
     } else if value == nil, isAligned, instructions[index].isStoreImmediate, hasBPFCapability {
       let constant = scratchRegisters
       constant.pointee = RegisterState()
@@ -100,14 +100,19 @@ extension Verification {
     instruction: Instruction
   ) throws(Refusal) {
     var type = SlotType.misc
-    slot.pointee.spilled.type = .notInitialized
-    if isStackSlotSpecial(slot) { scrubSpilledSlot(slot) }
+    scrubSpecialSlot(slot)
     if isZeroStore(value, instruction) {
       // The zeros are relied on from now on, so the register that they came from must stay exact.
       if valueRegister >= 0 { try markChainPrecise(valueRegister) }
       type = SlotType.zero
     }
     for byte in 0..<size { slot.pointee[Int((position &- byte) % registerSize)] = type }
+  }
+
+  /// Plain data is written over a slot: what was spilled there, or what object it belonged to, is no more.
+  private func scrubSpecialSlot(_ slot: UnsafeMutablePointer<StackSlot>) {
+    slot.pointee.spilled.type = .notInitialized
+    if isStackSlotSpecial(slot) { scrubSpilledSlot(slot) }
   }
 
   private func isZeroStore(_ value: RegisterRef?, _ instruction: Instruction) -> Bool {
@@ -152,13 +157,14 @@ extension Verification {
         reliesOnZero = true
         continue
       }
-      slot.pointee.spilled.type = .notInitialized
+      scrubSpecialSlot(slot)
+      let left = slot.pointee[inSlot]
       var new = SlotType.misc
-      if writesZero, old == SlotType.zero {
+      if writesZero, left == SlotType.zero {
         new = SlotType.zero
         reliesOnZero = true
       }
-      if old == SlotType.invalid, !allowUninitializedStack {
+      if left == SlotType.invalid, !allowUninitializedStack {
         throw refuse(
           .EINVAL, .uninitializedStack,
           "uninit stack in range of var-offset write prohibited for !root; insn \(index), off: \(byte)")
@@ -264,7 +270,7 @@ extension Verification {
       destination.pointee = slot.pointee.spilled
       destination.pointee.subregisterDefinition = definition
       // A load that cuts bits off is no longer equal to the spilled value.
-      if 64 &- slot.pointee.spilled.umax.leadingZeroBitCount > 8 &* Int(size) { destination.pointee.id = 0 }
+      if 64 &- slot.pointee.spilled.umax.leadingZeroBitCount > 8 &* Int(size) { destination.pointee.unlink() }
       return true
     }
     var spills: Int32 = 0

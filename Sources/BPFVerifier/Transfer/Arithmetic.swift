@@ -136,7 +136,7 @@ extension Verification {
         let fits = source.pointee.width <= 32
         if fits { assignScalarIDBeforeMove(source) }
         target.pointee = source.pointee
-        if !fits { target.pointee.id = 0 }
+        if !fits { target.pointee.unlink() }
         target.pointee.subregisterDefinition = Int32(truncatingIfNeeded: instruction + 1)
       } else {
         copyForExtension(insn, source, target)
@@ -155,7 +155,7 @@ extension Verification {
     let unchanged = source.pointee.umax < (1 as UInt64) &<< UInt64(insn.offset - 1)
     if unchanged { assignScalarIDBeforeMove(source) }
     target.pointee = source.pointee
-    if !unchanged { target.pointee.id = 0 }
+    if !unchanged { target.pointee.unlink() }
   }
 
   // MARK: two operands
@@ -187,13 +187,16 @@ extension Verification {
   private func adjust(_ insn: Instruction) throws(Refusal) {
     let target = register(insn.dst)
     let wide = insn.instructionClass == Class.alu64
-    if target.pointee.type == .arena {
+    var source = register(insn.src)
+    let takesRegister = insn.operandSource == Source.x
+    if target.pointee.type == .arena || (takesRegister && source.pointee.type == .arena) {
+      if target.pointee.type != .arena { target.pointee = source.pointee }
+      target.pointee.subregisterDefinition = Int32(truncatingIfNeeded: instruction + 1)
       if wide { fact.pointee.needsZeroExtension = true }
       return
     }
     let targetIsPointer = target.pointee.type != .scalar
-    var source = register(insn.src)
-    if insn.operandSource == Source.x {
+    if takesRegister {
       if source.pointee.type != .scalar {
         if targetIsPointer {
           if insn.operation == ALU.sub && allowPointerLeaks {
@@ -219,23 +222,36 @@ extension Verification {
       source.pointee.markKnown(UInt64(bitPattern: Int64(insn.immediate)))
       if targetIsPointer { return try adjustPointer(insn, pointer: target, offset: source) }
     }
+    let wasWithin32Bits = target.pointee.umax <= UInt64(UInt32.max)
     try adjustScalar(insn, target, source.pointee)
 
-    // A constant added keeps the value linked to the one it came from.
-    if hasBPFCapability && insn.operation == ALU.add && wide && target.pointee.id != 0
-      && source.pointee.isConstant(subregister: false)
-    {
-      let value = source.pointee.constantValue(subregister: false)
-      if target.pointee.id & RegisterState.addConst != 0 || value > UInt64(Int32.max) {
-        target.pointee.offset = 0
-        target.pointee.id = 0
-      } else {
-        target.pointee.id |= RegisterState.addConst
-        target.pointee.offset = Int32(truncatingIfNeeded: value)
-      }
-    } else {
-      target.pointee.id = 0
+    // A constant added or subtracted keeps the value linked to the one it came from. One delta can be told, not two.
+    guard hasBPFCapability, target.pointee.id != 0, target.pointee.id & RegisterState.addConst == 0,
+      wide || wasWithin32Bits, !(takesRegister && insn.src == insn.dst),
+      let delta = constantDelta(insn, source)
+    else {
+      target.pointee.unlink()
+      return
     }
+    target.pointee.id |= wide ? RegisterState.addConst64 : RegisterState.addConst32
+    target.pointee.offset = delta
+  }
+
+  /// By how much the instruction changes its operand, where that is a constant of 32 bits.
+  private func constantDelta(_ insn: Instruction, _ source: RegisterRef) -> Int32? {
+    let wide = insn.instructionClass == Class.alu64
+    guard insn.operation == ALU.add || insn.operation == ALU.sub, source.pointee.isConstant(subregister: !wide)
+    else { return nil }
+    let value = source.pointee.constantValue(subregister: !wide)
+    let delta: Int32
+    if wide {
+      guard let exact = Int32(exactly: Int64(bitPattern: value)) else { return nil }
+      delta = exact
+    } else {
+      delta = Int32(truncatingIfNeeded: value)
+    }
+    if insn.operation == ALU.add { return delta }
+    return delta == .min ? nil : -delta
   }
 
   /// Whether the result's range can be worked out: always, but for shifts by unknown amounts, division and modulo.
@@ -332,7 +348,7 @@ extension Verification {
   private func swapBytes(_ insn: Instruction, _ target: RegisterRef) {
     // To little endian is nothing to do on the machines that Skep models; to big endian and `bswap` swap.
     let swaps = insn.instructionClass == Class.alu64 || insn.operandSource == Source.x
-    if swaps || insn.immediate != 64 { target.pointee.id = 0 }
+    if swaps || insn.immediate != 64 { target.pointee.unlink() }
     if swaps {
       switch insn.immediate {
       case 16: target.pointee.bits = target.pointee.bits.byteSwapped16

@@ -80,7 +80,7 @@ extension Verification {
     _ r: RegisterRef, _ id: UInt32, _ entry: LinkedRegisters.Entry, _ linked: inout LinkedRegisters
   ) {
     guard r.pointee.type == .scalar, r.pointee.id & ~RegisterState.addConst == id else { return }
-    if !linked.append(entry) { r.pointee.id = 0 }
+    if !linked.append(entry) { r.pointee.unlink() }
   }
 
   /// Gives every linked value the range that a branch showed of `known`.
@@ -92,6 +92,8 @@ extension Verification {
       guard r.pointee.type == .scalar, r != known,
         r.pointee.id & ~RegisterState.addConst == known.pointee.id & ~RegisterState.addConst
       else { continue }
+      // A delta in 32 bits and one in 64 say nothing of each other.
+      if (r.pointee.id ^ known.pointee.id) & RegisterState.addConst == RegisterState.addConst { continue }
       let definition = r.pointee.subregisterDefinition
       let neitherHasDelta = (r.pointee.id | known.pointee.id) & RegisterState.addConst == 0
       if neitherHasDelta || r.pointee.offset == known.pointee.offset {
@@ -102,13 +104,15 @@ extension Verification {
         let id = r.pointee.id
         var delta = RegisterState()
         delta.type = .scalar
-        delta.markKnown(UInt64(bitPattern: Int64(offset &- known.pointee.offset)))
+        delta.markKnown(UInt64(bitPattern: Int64(offset) - Int64(known.pointee.offset)))
         r.pointee = known.pointee
         r.pointee.offset = offset
         r.pointee.id = id
         r.pointee.subregisterDefinition = definition
         r.pointee.addBounds(delta)
         r.pointee.bits = r.pointee.bits + delta.bits
+        if (id | known.pointee.id) & RegisterState.addConst32 != 0 { r.pointee.zeroExtend32() }
+        r.pointee.sync()
       }
     }
   }

@@ -81,5 +81,18 @@ extension Verification {
     }
     markUnknown(register(0))
     register(0).pointee.subregisterDefinition = Int32(truncatingIfNeeded: instruction + 1)
+    if state.pointee.currentFrame > 0 { try returnFromFailedLoad() }
+  }
+
+  /// Where the packet ends before what is loaded, a subprogram returns 0 then and there. The path on which the load
+  /// succeeds waits for its turn.
+  private func returnFromFailedLoad() throws(Refusal) {
+    markRegisterScratched(0)
+    guard pushPath(to: instruction + 1, from: instruction, speculative: false) != nil else {
+      throw Refusal(errno: .ENOMEM, category: .complexity)
+    }
+    markKnownZero(in: registers, 0)
+    try prepareFunctionExit()
+    instruction -= 1
   }
 }
