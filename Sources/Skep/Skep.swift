@@ -1,0 +1,2 @@
+@_exported import BPFLinux
+@_exported import BPFVerifier
