@@ -35,14 +35,19 @@ let package = Package(
     module("Skep", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"]),
     .executableTarget(
       name: "SkepCommand",
-      dependencies: ["Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"],
+      dependencies: ["Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "GoldenCases"],
       swiftSettings: settings,
-      // One file that runs on another Linux machine: the runtime is linked in.
+      // One file that runs on another Linux machine: the Swift runtime is linked in.
       linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]
     ),
     tests("BPFISATests", ["BPFISA"]),
     tests("BTFTests", ["BTF"]),
     tests("BPFLinuxTests", ["BPFISA", "BTF", "BPFLinux"]),
     tests("BPFObjectTests", ["BPFISA", "BTF", "BPFLinux", "BPFObject"]),
+    tests("BPFVerifierTests", ["BPFLinux", "BPFVerifier", "GoldenCases"]),
+    tests("SoundnessTests", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "GoldenCases"]),
+    tests("BPFKernelTests", ["BPFISA", "BPFLinux", "BPFKernel", "GoldenCases"]),
+    tests("SkepTests", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "Skep"]),
+    tests("SkepCommandTests", ["SkepCommand"]),
   ]
 )

@@ -3,9 +3,9 @@
 /// What the kernel prints for a name that a table lacks. Reached only with opcodes that do not exist.
 private let missing: StaticString = "(null)"
 
-enum Mnemonic {
-  /// The assignment operator of an ALU operation.
-  static func assignment(_ operation: UInt8) -> StaticString {
+public enum Mnemonic {
+  /// The assignment operator of an ALU operation, as the kernel writes it.
+  public static func assignment(_ operation: UInt8) -> StaticString {
     switch operation {
     case ALU.add: "+="
     case ALU.sub: "-="

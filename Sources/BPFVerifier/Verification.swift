@@ -109,6 +109,9 @@ final class Verification {
   /// The last message of a refusal, kept even where nothing is logged.
   @exclusivity(unchecked) var lastMessage = ""
 
+  /// Sees each instruction that is about to be processed, with the state before it. For tests; set before `run`.
+  @exclusivity(unchecked) var observer: ((Int, StateRef) -> Void)?
+
   init(_ program: Program, on linux: Linux, options: VerifierOptions) {
     self.program = program
     self.linux = linux

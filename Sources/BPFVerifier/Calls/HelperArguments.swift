@@ -182,17 +182,20 @@ extension Verification {
     }
     let map = meta.pointee.map
     let size = maps[map].definition.keySize
-    let type = maps[map].definition.type
     try checkHelperMemoryAccess(
       register: number, size: Int32(bitPattern: size), type: .read, zeroSizeAllowed: false, meta: nil)
-    if mapElementsAlwaysExist(type) {
+    if mapElementsAlwaysExist(map) {
       meta.pointee.constantMapKey = -1
       meta.pointee.constantMapKey = try constantMapKey(r, size: size) ?? -1
     }
   }
 
-  /// Whether a look-up with a key in range never fails.
-  func mapElementsAlwaysExist(_ type: MapType) -> Bool { type == .array || type == .percpuArray }
+  /// Whether a look-up with a key in range never fails. The template of inner maps that may differ in size does not
+  /// say what is in range.
+  func mapElementsAlwaysExist(_ map: Int) -> Bool {
+    let definition = maps[map].definition
+    return (definition.type == .array || definition.type == .percpuArray) && !definition.flags.contains(.innerMap)
+  }
 
   /// The key that lies where `r` points, where it is a constant; then the look-up relies on it.
   private func constantMapKey(_ r: RegisterRef, size: UInt32) throws(Refusal) -> Int64? {

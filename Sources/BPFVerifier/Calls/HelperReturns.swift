@@ -25,7 +25,7 @@ extension Verification {
         throw refuse(.EFAULT, .invariant, "verifier bug: unexpected null map_ptr\n")
       }
       let map = meta.pointee.map
-      if id == .mapLookupElem, mapElementsAlwaysExist(maps[map].definition.type), meta.pointee.constantMapKey >= 0,
+      if id == .mapLookupElem, mapElementsAlwaysExist(map), meta.pointee.constantMapKey >= 0,
         meta.pointee.constantMapKey < Int64(maps[map].definition.maxEntries)
       {
         flags.remove(.mayBeNull)

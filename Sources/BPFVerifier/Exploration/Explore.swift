@@ -15,6 +15,7 @@ extension Verification {
   /// Explores every path from the current state until none is left.
   func explore() throws(Refusal) {
     let resettingLog = logLevel & 2 == 0
+    let traces = logLevel & 3 != 0 || observer != nil
     var printState = false
     var previous = -1
     while true {
@@ -39,7 +40,7 @@ extension Verification {
         pathEnds = true
       } else {
         if facts.pointee.jumpPoint { try pushHistory(state, flags: 0, linked: 0) }
-        if logLevel & 3 != 0 { logInstruction(&printState) }
+        if traces { trace(at, &printState) }
         sanitizeMarkSeen()
         previous = at
         if state.pointee.speculative && facts.pointee.noSpeculation {
@@ -195,6 +196,11 @@ extension Verification {
   }
 
   // MARK: log
+
+  @inline(never) private func trace(_ at: Int, _ printState: inout Bool) {
+    if logLevel & 3 != 0 { logInstruction(&printState) }
+    observer?(at, state)
+  }
 
   private func logPruned(_ printState: Bool) {
     if printState {

@@ -5,7 +5,7 @@
 /// default the buffer keeps the end of the text; with level bit 8 it keeps the beginning.
 struct VerifierLog {
   let level: UInt32
-  private let limit: UInt64
+  private var limit: UInt64
   /// Level bit 8: what does not fit is dropped, and the beginning stays.
   private let keepsBeginning: Bool
   /// The text from `base` on. Only this module's log writers append to it.
@@ -59,6 +59,12 @@ struct VerifierLog {
       }
     }
     start = min(start, position)
+  }
+
+  /// Gives up some of the window, where the text does not fit it anyway.
+  mutating func leaveRoom(for count: Int) {
+    guard count > 0, !keepsBeginning, endPosition &+ 1 > limit, limit > UInt64(count) else { return }
+    limit -= UInt64(count)
   }
 
   /// What the caller's buffer would hold, without the terminating zero.

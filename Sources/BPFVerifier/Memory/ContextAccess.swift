@@ -20,10 +20,9 @@ extension Verification {
     guard type == .read, valueRegister >= 0 else { return }
     let target = register(valueRegister)
     if value.type == .scalar {
+      markUnknown(in: registers, valueRegister)
       if value.isReturnValue, let range = functionReturnRange() {
         try markSigned32Range(in: registers, valueRegister, min: range.minimum, max: range.maximum)
-      } else {
-        markUnknown(in: registers, valueRegister)
       }
     } else {
       markKnownZero(in: registers, valueRegister)

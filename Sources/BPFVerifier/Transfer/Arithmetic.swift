@@ -1,26 +1,6 @@
 import BPFISA
 import BPFLinux
 
-/// How Linux writes an ALU operation in its messages.
-func operatorText(_ operation: UInt8) -> String {
-  switch operation {
-  case ALU.add: "+="
-  case ALU.sub: "-="
-  case ALU.mul: "*="
-  case ALU.div: "/="
-  case ALU.or: "|="
-  case ALU.and: "&="
-  case ALU.lsh: "<<="
-  case ALU.rsh: ">>="
-  case ALU.neg: "neg"
-  case ALU.mod: "%="
-  case ALU.xor: "^="
-  case ALU.mov: "="
-  case ALU.arsh: "s>>="
-  default: "endian"
-  }
-}
-
 extension Verification {
   /// An arithmetic instruction, 32 or 64 bits wide.
   func checkALU(_ insn: Instruction) throws(Refusal) {
@@ -205,7 +185,7 @@ extension Verification {
           }
           throw refuse(
             .EACCES, .pointerArithmetic,
-            "R\(insn.dst) pointer \(operatorText(insn.operation)) pointer prohibited\n")
+            "R\(insn.dst) pointer \(Mnemonic.assignment(insn.operation)) pointer prohibited\n")
         }
         try markChainPrecise(insn.dst)
         return try adjustPointer(insn, pointer: source, offset: target)

@@ -73,11 +73,11 @@ extension Verification {
     case ALU.and, ALU.or, ALU.xor:
       throw refuse(
         .EACCES, .pointerArithmetic,
-        "R\(insn.dst) bitwise operator \(operatorText(insn.operation)) on pointer prohibited\n")
+        "R\(insn.dst) bitwise operator \(Mnemonic.assignment(insn.operation)) on pointer prohibited\n")
     default:
       throw refuse(
         .EACCES, .pointerArithmetic,
-        "R\(insn.dst) pointer arithmetic with \(operatorText(insn.operation)) operator prohibited\n")
+        "R\(insn.dst) pointer arithmetic with \(Mnemonic.assignment(insn.operation)) operator prohibited\n")
     }
     guard checkRegisterSaneOffset(target, type: old.type) else {
       throw Refusal(errno: .EINVAL, category: .pointerArithmetic)
