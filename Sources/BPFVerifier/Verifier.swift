@@ -48,8 +48,11 @@ public struct VerifierStatistics: Sendable, Hashable {
 public struct Verdict: Sendable {
   public let result: Result<VerifiedProgram, Rejection>
   public let statistics: VerifierStatistics
-  /// The log in UTF-8, empty at level 0.
+  /// The log in UTF-8, empty at level 0: the end of it, where it outgrew `VerifierOptions.logLimit`.
   public let log: [UInt8]
+  /// Bytes of buffer that would have held all of the log (`log_true_size`). `bpf(2)` answers ENOSPC, whatever the
+  /// verdict, to a caller whose buffer is smaller.
+  public let logSize: UInt32
 
   public var isAccepted: Bool {
     if case .success = result { true } else { false }
@@ -88,7 +91,8 @@ public enum Verifier {
     } else {
       result = .success(VerifiedProgram(program))
     }
-    return Verdict(result: result, statistics: statistics, log: verification.log.contents)
+    return Verdict(result: result, statistics: statistics, log: verification.log.contents,
+      logSize: options.logLevel == 0 ? 0 : verification.log.requiredSize)
   }
 }
 
