@@ -46,7 +46,7 @@ public struct KernelEngine: Sendable {
 }
 
 /// One program on its way into the kernel, and all that is open because of it.
-private final class Loading {
+final class Loading {
   private var typeInformation: [ObjectIdentifier: Descriptor] = [:]
   private var modules: [String: Descriptor] = [:]
   private var areas: [(address: UnsafeMutableRawPointer, length: Int)] = []
@@ -56,9 +56,9 @@ private final class Loading {
   }
 
   func verify(
-    _ program: Program, level: UInt32, capabilities: Capabilities
+    _ program: Program, level: UInt32, capabilities: Capabilities, maps: [Descriptor]? = nil
   ) throws(KernelEngineError) -> KernelVerdict {
-    let (_, verdict) = try load(program, level: level, capabilities: capabilities)
+    let (_, verdict) = try load(program, level: level, capabilities: capabilities, maps: maps)
     return verdict
   }
 
@@ -141,7 +141,7 @@ private final class Loading {
 
   // MARK: Maps
 
-  private func create(_ map: MapDefinition) throws(KernelEngineError) -> Descriptor {
+  func create(_ map: MapDefinition) throws(KernelEngineError) -> Descriptor {
     let inner: Descriptor? = if let model = map.inner.first { try create(model) } else { nil }
     let types: Descriptor? =
       if let btf = map.btf, map.keyTypeID != 0 || map.valueTypeID != 0 || map.kernelValueTypeID != 0 {
@@ -230,11 +230,14 @@ private final class Loading {
 
   // MARK: The program
 
+  /// - Parameter known: the program's maps, where they exist already.
   private func load(
-    _ program: Program, level: UInt32, capabilities: Capabilities
+    _ program: Program, level: UInt32, capabilities: Capabilities, maps known: [Descriptor]? = nil
   ) throws(KernelEngineError) -> (Descriptor?, KernelVerdict) {
-    var maps: [Descriptor] = []
-    for map in program.maps { maps.append(try create(map)) }
+    var maps = known ?? []
+    if known == nil {
+      for map in program.maps { maps.append(try create(map)) }
+    }
     var descriptors: [Int: Descriptor] = [:]
     for (index, btf) in program.moduleBTFs where index > 0 && index < 256 { descriptors[index] = try module(btf) }
     let types: Descriptor? = if let btf = program.btf { try self.types(btf) } else { nil }
@@ -291,7 +294,8 @@ private final class Loading {
       }
       let descriptor = result >= 0 ? Descriptor(Int32(truncatingIfNeeded: result)) : nil
       withExtendedLifetime((maps, descriptors, types, target)) {}
-      let text = Array(UnsafeRawBufferPointer(log).prefix { $0 != 0 })
+      let length = log.baseAddress.map { strnlen($0.assumingMemoryBound(to: CChar.self), log.count) } ?? 0
+      let text = Array(UnsafeRawBufferPointer(log)[..<length])
       let errno = result < 0 ? Int32(truncatingIfNeeded: -result) : 0
       if errno == Errno.ENOSYS.rawValue && text.isEmpty { throw .unavailable }
       return (descriptor, KernelVerdict(errno: errno, log: text, level: level))

@@ -39,7 +39,8 @@ public struct KernelVerdict: Sendable, Hashable {
   /// The numbers in the last lines: `verification time 5 usec`, `processed 3 insns (limit …) … total_states 0 …`.
   private static func statistics(in log: [UInt8]) -> Statistics {
     var result = Statistics()
-    for line in log.split(separator: UInt8(ascii: "\n")).suffix(3) {
+    // They are short; what comes before them need not be.
+    for line in log.suffix(4096).split(separator: UInt8(ascii: "\n")).suffix(3) {
       let words = line.split(separator: UInt8(ascii: " "))
       func number(after name: String) -> Int {
         guard let at = words.firstIndex(where: { $0.elementsEqual(name.utf8) }), at + 1 < words.count else { return 0 }
