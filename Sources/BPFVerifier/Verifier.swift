@@ -97,8 +97,14 @@ public enum Verifier {
 }
 
 extension Verification {
-  /// The whole proof, in Linux's order: what is wrong first is said first.
+  /// The whole of verification, in Linux's order: what is wrong first is said first.
   func run() throws(Refusal) {
+    try prove()
+    try settleRewrittenLayout()
+  }
+
+  /// The proof, up to where Linux begins to rewrite the program.
+  func prove() throws(Refusal) {
     try checkBTFInfoEarly()
     try findSubprograms()
     try checkSubprograms()
@@ -115,7 +121,6 @@ extension Verification {
     try verifyGlobalSubprograms()
     dropFastcallSpills()
     try checkMaximumStackDepth()
-    try settleRewrittenLayout()
   }
 
   private func verifyMain() throws(Refusal) {
