@@ -32,10 +32,14 @@ let package = Package(
     module("BPFKernel", ["BPFISA", "BTF", "BPFLinux", "CBPFSystem"]),
     // Recorded answers of real kernels, for tests and for the recorder.
     module("GoldenCases", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "BPFKernel"]),
+    // Random programs, and where Skep and the kernel say different things of them.
+    module("BPFFuzz", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "BPFKernel"]),
     module("Skep", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"]),
     .executableTarget(
       name: "SkepCommand",
-      dependencies: ["Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "GoldenCases"],
+      dependencies: [
+        "Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "BPFFuzz", "GoldenCases",
+      ],
       swiftSettings: settings,
       // One file that runs on another Linux machine: the Swift runtime is linked in.
       linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]

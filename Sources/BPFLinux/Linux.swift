@@ -11,6 +11,9 @@ public struct Linux: Sendable {
   /// `CONFIG_…` as in `/proc/config.gz`: value text without quotes stripped (`y`, `m`, `250`, `"string"`).
   public var config: [String: String]
   public var capabilities: Capabilities
+  /// Whether those without `CAP_BPF` may load anything (`kernel.unprivileged_bpf_disabled` is 0); nil for what the
+  /// kernel is configured to start with.
+  public var takesUnprivileged: Bool?
   /// `/proc/kallsyms` names that typeless ksyms resolve against; nil where unknown.
   public var symbols: [String: UInt64]?
   public var possibleCPUs: Int

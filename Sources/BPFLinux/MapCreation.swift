@@ -97,7 +97,7 @@ public enum MapCreation {
     switch map.type {
     case .array, .percpuArray, .progArray, .perfEventArray, .cgroupArray, .arrayOfMaps, .hash, .percpuHash,
       .hashOfMaps, .ringbuf, .userRingbuf, .cgroupStorage, .percpuCgroupStorage:
-      guard hasBPF || !linux.disablesUnprivilegedByDefault else {
+      guard hasBPF || !linux.disablesUnprivileged else {
         throw MapCreationError(.EPERM, "creating maps is for privileged processes")
       }
     case .sockmap, .sockhash, .devmap, .devmapHash, .xskmap:

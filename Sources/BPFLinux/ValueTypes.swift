@@ -78,7 +78,9 @@ public struct TypeFlags: OptionSet, BitwiseCopyable, Hashable, Sendable {
   @inlinable public static var aligned: TypeFlags { TypeFlags(rawValue: 1 << 25) }
   @inlinable public static var write: TypeFlags { TypeFlags(rawValue: 1 << 26) }
   @inlinable public static var dynptrSKBMeta: TypeFlags { TypeFlags(rawValue: 1 << 27) }
-  @inlinable public static var dynptrAny: TypeFlags { [.dynptrLocal, .dynptrRingbuf, .dynptrSKB, .dynptrXDP, .dynptrSKBMeta] }
+  @inlinable public static var dynptrAny: TypeFlags {
+    [.dynptrLocal, .dynptrRingbuf, .dynptrSKB, .dynptrXDP, .dynptrSKBMeta]
+  }
 }
 
 /// What a helper demands of an argument.

@@ -206,7 +206,10 @@ private final class Source: Sendable {
 
   init(_ object: ObjectFile, checker: Checker) {
     self.object = object
-    let linker = Lazy { Linker(object, linux: checker.linux, options: checker.linkOptions) }
+    var maker = checker.linux
+    // Capabilities are those of `BPF_PROG_LOAD`: maps and types may come from a process that has more.
+    maker.capabilities = .all
+    let linker = Lazy { [maker] in Linker(object, linux: maker, options: checker.linkOptions) }
     self.linker = linker
     var quiet = checker
     quiet.options.logLevel = 0

@@ -16,7 +16,7 @@ protocol Command {
 enum CommandLineTool {
   static let version = "0.1.0"
   static var commands: [any Command.Type] {
-    [CheckCommand.self, DumpCommand.self, BTFCommand.self, GoldenCommand.self, CompletionsCommand.self]
+    [CheckCommand.self, DumpCommand.self, BTFCommand.self, GoldenCommand.self, FuzzCommand.self, CompletionsCommand.self]
   }
 
   static func run(_ words: [String]) -> Int32 {

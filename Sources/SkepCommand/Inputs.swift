@@ -18,7 +18,7 @@ enum LinuxOptions {
     Option(name: "--kconfig", value: "FILE", help: "the kernel's configuration, in place of the running one's"),
     Option(
       name: "--caps", value: "LIST",
-      help: "what the loader may do: none, or some of bpf,perfmon,net_admin,sys_admin (default: all)"),
+      help: "who loads the programs: none, or some of bpf,perfmon,net_admin,sys_admin (default: all)"),
   ]
 
   /// Nil where something could not be read, which has been said then.
@@ -34,6 +34,8 @@ enum LinuxOptions {
       Terminal.complain("\(error)")
       return nil
     }
+    // Where unprivileged users may load nothing at all there is nothing to ask about.
+    if !capabilities.allows(.bpf) { linux.takesUnprivileged = true }
     if let path = arguments.value("--kconfig") {
       guard let configuration = KernelConfiguration.read(path: path) else {
         Terminal.complain("\(path): cannot be read as a kernel configuration")

@@ -48,7 +48,7 @@ extension ProgramRules {
   ) throws(LoadError) {
     guard program.flags.isSubset(of: knownFlags(on: linux.version)) else { throw LoadError(.EINVAL, .unknownFlags) }
     try checkPrivilege(
-      program, linux.capabilities, disabled: unprivilegedDisabled ?? linux.disablesUnprivilegedByDefault)
+      program, linux.capabilities, disabled: unprivilegedDisabled ?? linux.disablesUnprivileged)
     try checkAttach(program, linux)
     guard exists(program.type, on: linux) else { throw LoadError(.EINVAL, .unknownType) }
     guard isNameValid(program.name) else { throw LoadError(.EINVAL, .name) }
@@ -124,6 +124,8 @@ extension ProgramRules {
 }
 
 extension Linux {
-  /// Whether the kernel starts with unprivileged BPF off; so where the configuration is unknown.
-  var disablesUnprivilegedByDefault: Bool { isConfigured("CONFIG_BPF_UNPRIV_DEFAULT_OFF") }
+  /// Whether unprivileged BPF is off; so where neither the setting nor the configuration is known.
+  var disablesUnprivileged: Bool {
+    takesUnprivileged.map { !$0 } ?? isConfigured("CONFIG_BPF_UNPRIV_DEFAULT_OFF")
+  }
 }

@@ -184,8 +184,9 @@ extension RegisterState {
     if bits.mask == 0 {
       let value = bits.value
       let low = UInt32(truncatingIfNeeded: value)
-      return (umin ^ value) | (umax ^ value) | (UInt64(bitPattern: smin) ^ value) | (UInt64(bitPattern: smax) ^ value) == 0
-        && (u32min ^ low) | (u32max ^ low) | (UInt32(bitPattern: s32min) ^ low) | (UInt32(bitPattern: s32max) ^ low) == 0
+      let signed = (UInt64(bitPattern: smin) ^ value) | (UInt64(bitPattern: smax) ^ value)
+      let signed32 = (UInt32(bitPattern: s32min) ^ low) | (UInt32(bitPattern: s32max) ^ low)
+      return (umin ^ value) | (umax ^ value) | signed == 0 && (u32min ^ low) | (u32max ^ low) | signed32 == 0
     }
     return bits.mask == .max && umin == 0 && umax == .max && smin == .min && smax == .max && u32min == 0
       && u32max == .max && s32min == .min && s32max == .max

@@ -32,7 +32,7 @@ extension Verification {
     }
     let value: RegisterRef? = valueRegister >= 0 ? register(valueRegister) : nil
     if !bypassSpectreV4 {
-      noteStoreBypass(slot, value: value, size: size, at: index)
+      noteStoreBypass(slot, position: position, value: value, size: size, at: index)
     }
     try destroyIfDynptrStackSlot(frame, slot: slotIndex)
 
@@ -79,12 +79,12 @@ extension Verification {
   /// Speculation may run past this store and load the slot's old value: pointers and values that were never written
   /// must not be reached that way.
   private func noteStoreBypass(
-    _ slot: UnsafeMutablePointer<StackSlot>, value: RegisterRef?, size: Int32, at index: Int
+    _ slot: UnsafeMutablePointer<StackSlot>, position: Int32, value: RegisterRef?, size: Int32, at index: Int
   ) {
     var sanitize = value.map { isSpillable($0.pointee.type) } ?? false
-    var byte = 0
-    while byte < Int(size) {
-      let type = slot.pointee[byte]
+    var byte: Int32 = 0
+    while byte < size {
+      let type = slot.pointee[Int((position &- byte) % registerSize)]
       if type != SlotType.misc, type != SlotType.zero {
         sanitize = true
         break
