@@ -25,6 +25,9 @@ extension Verification {
     let callSite = current.current.pointee.callSite
     let head = explored.list(for: at, callSite: callSite)
     var compared = 0
+    // Goes on to the next checkpoint, as in Linux: one whose marks are incomplete makes what equals a later one a
+    // back-edge too.
+    var closesLoop = false
     var link = head
     while let old = link.pointee {
       compared += 1
@@ -32,13 +35,12 @@ extension Verification {
         link = nextLink(old)
         continue
       }
-      var closesLoop = false
       var hit = false
       if old.pointee.branches > 0 {
         switch try compareWithAncestor(old, current, at) {
         case .hit(let closes):
           hit = true
-          closesLoop = closes
+          closesLoop = closesLoop || closes
         case .missWhileLooping:
           if !forced && jumpsSince < 20 && processedSince < 100 { add = false }
         }

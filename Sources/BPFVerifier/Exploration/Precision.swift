@@ -168,7 +168,8 @@ extension Verification {
         guard index < Int(frame.pointee.slotCount) else {
           throw refuse(
             .EFAULT, .invariant,
-            "verifier bug: stack slot \(index), total slots \(frame.pointee.slotCount)\n")
+            "verifier bug: stack slot \(index), total slots \(frame.pointee.slotCount) "
+              + "(i >= func->allocated_stack / BPF_REG_SIZE)\n")
         }
         let r = frame.spilled(index)
         let isScalar = frame.pointee.stack[index].kind == SlotType.spill && r.pointee.type == .scalar
