@@ -311,10 +311,14 @@ struct ProgramGenerator {
       jumps.append(code.count - 1)
     case 2:
       // A byte that is zero, or anything.
-      code.insert(Instruction(opcode: Class.st | Mode.mem | Size.b, dst: 10, offset: -24), at: fork)
-      emit(Class.stx | Mode.mem | Size.b, 10, saved(), -24)
+      let zero = Instruction(opcode: Class.st | Mode.mem | Size.b, dst: 10, offset: -23)
+      let number = Instruction(
+        opcode: Class.stx | Mode.mem | Size.b, dst: 10, src: UInt8(saved()), offset: -23)
+      let zeroFirst = random.chance(1, in: 2)
+      code.insert(zeroFirst ? zero : number, at: fork)
+      code.append(zeroFirst ? number : zero)
       code[fork + 1].offset = Int16(code.count - fork - 2)
-      emit(Class.ldx | Mode.mem | Size.b, 5, 10, -24)
+      emit(Class.ldx | Mode.mem | Size.b, 5, 10, -23)
     default:
       emit(aluClass() | ALU.and, 5, 0, 0, 31)
       code[fork].offset = Int16(code.count - fork - 1)
