@@ -74,6 +74,11 @@ final class Verification {
   /// The state being explored. Valid while exploration runs.
   @exclusivity(unchecked) var state: StateRef
   @exclusivity(unchecked) var worklist: [PendingPath] = []
+  /// Paths put aside so far, and those of them that lead to where the verifier is.
+  @exclusivity(unchecked) var forkCount: UInt32 = 0
+  @exclusivity(unchecked) var failingPath = FailingPath()
+  /// What a replay logs; nil for everything.
+  @exclusivity(unchecked) var followed: FailingPath?
   /// Ids given out so far.
   @exclusivity(unchecked) var lastID: UInt32 = 0
   @exclusivity(unchecked) var currentHistory: UnsafeMutablePointer<JumpHistoryEntry>?
@@ -99,7 +104,7 @@ final class Verification {
 
   @exclusivity(unchecked) var log: VerifierLog
   /// Level bits: 1, 2, 4 (statistics). Zero costs nothing.
-  let logLevel: UInt32
+  @exclusivity(unchecked) var logLevel: UInt32
   @exclusivity(unchecked) var previousLine = -1
   /// Registers and slots touched since the state was last printed.
   @exclusivity(unchecked) var scratchedRegisters: UInt32 = 0
@@ -329,6 +334,9 @@ struct PendingPath: BitwiseCopyable {
   var instruction: Int32
   var previous: Int32
   var logPosition: UInt64
+  /// Its number among all that were put aside, and how many of them had been taken up on the way to it.
+  var number: UInt32
+  var depth: UInt32
 }
 
 /// Why the verifier refuses, on its way up. The message is in the log and in `Verification.lastMessage`.

@@ -27,6 +27,8 @@ public struct Rejection: Sendable, Error {
   public let instruction: Int?
   /// The kernel's own message, without the newline.
   public let message: String
+  /// How verification came there.
+  let path: FailingPath
 }
 
 /// What the verifier counted on the way.
@@ -83,11 +85,7 @@ public enum Verifier {
     let result: Result<VerifiedProgram, Rejection>
     if let refusal {
       result = .failure(
-        Rejection(
-          errno: refusal.errno, category: refusal.category,
-          instruction: verification.processed > 0 ? verification.instruction : nil,
-          message: verification.lastMessage.hasSuffix("\n")
-            ? String(verification.lastMessage.dropLast()) : verification.lastMessage))
+        verification.rejection(refusal, instruction: verification.processed > 0 ? verification.instruction : nil))
     } else {
       result = .success(VerifiedProgram(program))
     }
@@ -97,6 +95,13 @@ public enum Verifier {
 }
 
 extension Verification {
+  /// What is said of a refusal.
+  func rejection(_ refusal: Refusal, instruction: Int?) -> Rejection {
+    Rejection(
+      errno: refusal.errno, category: refusal.category, instruction: instruction,
+      message: lastMessage.hasSuffix("\n") ? String(lastMessage.dropLast()) : lastMessage, path: failingPath)
+  }
+
   /// The whole of verification, in Linux's order: what is wrong first is said first.
   func run() throws(Refusal) {
     try prove()
@@ -119,6 +124,7 @@ extension Verification {
     try markFastcallPatterns()
     try verifyMain()
     try verifyGlobalSubprograms()
+    enterFunction(nil)
     dropFastcallSpills()
     try checkMaximumStackDepth()
   }
@@ -151,6 +157,7 @@ extension Verification {
 
   /// Explores one function from its entry (`do_check_common`).
   private func verifyFunction(_ number: Int) throws(Refusal) {
+    enterFunction(number)
     previousLine = -1
     pass &+= 1
     pool.freeState(state)

@@ -167,19 +167,23 @@ public struct Checker: Sendable {
     }
   }
 
-  /// The last lines of what the log of a refused program says at level 1.
-  ///
-  /// Verifies it again where it was checked without a log.
-  public func endOfLog(_ program: CheckedProgram, lines: Int) -> [UInt8] {
-    guard let request = program.program, lines > 0 else { return [] }
-    var log = program.log
-    if log.isEmpty {
-      var again = self
-      again.typeOverride = nil
-      again.options.logLevel = 1
-      again.options.logLimit = 1 << 20
-      log = again.check(request, file: program.file).log
+  /// The log of a refused program at level 1. Verifies it again where it was checked without a log.
+  public func failureLog(_ program: CheckedProgram) -> [UInt8] {
+    guard program.log.isEmpty, let request = program.program else { return program.log }
+    if case .refused(let rejection) = program.outcome {
+      return Verifier.log(of: rejection, request, on: linux, limit: 1 << 20)
     }
+    var again = self
+    again.typeOverride = nil
+    again.options.logLevel = 1
+    again.options.logLimit = 1 << 20
+    return again.check(request, file: program.file).log
+  }
+
+  /// The last lines of `failureLog`.
+  public func endOfLog(_ program: CheckedProgram, lines: Int) -> [UInt8] {
+    guard lines > 0 else { return [] }
+    let log = failureLog(program)
     var start = log.endIndex
     var left = lines + 1
     while start > 0 && left > 0 {

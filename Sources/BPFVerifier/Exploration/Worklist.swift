@@ -11,10 +11,7 @@ extension Verification {
     let copy = pool.makeState()
     pool.copyState(from: state, to: copy)
     copy.pointee.speculative = copy.pointee.speculative || speculative
-    worklist.append(
-      PendingPath(
-        state: copy, instruction: Int32(truncatingIfNeeded: next), previous: Int32(truncatingIfNeeded: previous),
-        logPosition: logLevel == 0 ? 0 : log.endPosition))
+    putAside(copy, next, previous)
     if worklist.count > maximumPendingPaths {
       let count = worklist.count
       lastMessage = "The sequence of \(count) jumps is too complex.\n"
@@ -28,10 +25,7 @@ extension Verification {
   /// Puts aside the exploration of an asynchronous callback, which starts on a stack of its own.
   func pushAsyncCallback(subprogram: Int, instruction: Int, previous: Int, sleepable: Bool) -> StateRef? {
     let fresh = pool.makeState()
-    worklist.append(
-      PendingPath(
-        state: fresh, instruction: Int32(truncatingIfNeeded: instruction),
-        previous: Int32(truncatingIfNeeded: previous), logPosition: logLevel == 0 ? 0 : log.endPosition))
+    putAside(fresh, instruction, previous)
     if worklist.count > maximumPendingPaths {
       let count = worklist.count
       lastMessage = "The sequence of \(count) jumps is too complex for async cb.\n"
@@ -46,11 +40,21 @@ extension Verification {
     return fresh
   }
 
+  @inline(__always) private func putAside(_ state: StateRef, _ next: Int, _ previous: Int) {
+    let fork = numberFork()
+    let path = PendingPath(
+      state: state, instruction: Int32(truncatingIfNeeded: next), previous: Int32(truncatingIfNeeded: previous),
+      logPosition: logLevel == 0 ? 0 : log.endPosition, number: fork.number, depth: fork.depth)
+    worklist.append(path)
+    leaveFollowedPath(at: path)
+  }
+
   /// Takes up the path that was put aside last; false where none is left.
   func popPath(resettingLog: Bool) -> Bool {
     guard let path = worklist.popLast() else { return false }
     pool.freeState(state)
     state = path.state
+    takeUp(path)
     if resettingLog && logLevel != 0 { log.reset(to: path.logPosition) }
     instruction = Int(path.instruction)
     previousInstruction = Int(path.previous)

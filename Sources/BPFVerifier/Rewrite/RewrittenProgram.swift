@@ -52,10 +52,7 @@ extension VerifiedProgram {
       try verification.prove()
       return try Rewriter(verification, options).rewrite()
     } catch {
-      let message = verification.lastMessage
-      throw Rejection(
-        errno: error.errno, category: error.category, instruction: nil,
-        message: message.hasSuffix("\n") ? String(message.dropLast()) : message)
+      throw verification.rejection(error, instruction: nil)
     }
   }
 }
