@@ -1,5 +1,6 @@
 import BPFISA
 import BPFLinux
+import BPFVerifier
 import BTF
 
 /// A golden case: a program, and what Linux answered when it was asked.
@@ -25,17 +26,22 @@ import BTF
 /// ## Header
 /// * `#`: what the case is about.
 /// * `type:` and `attach:` as libbpf names them; `license:` (GPL if not said); `flags:` of `ProgramFlags`;
-///   `caps:` of `Capabilities` (all if not said); `levels:` of the log (`1 2` if not said);
-///   `needs: kernel-types` where the answer takes the kernel's BTF.
+///   `caps:` of `Capabilities` (all if not said; without `bpf`, `kernel.unprivileged_bpf_disabled` is supposed to be
+///   0); `levels:` of the log (`1 2` if not said); `needs: kernel-types` where the answer takes the kernel's BTF and
+///   neither a call nor a target says so.
+/// * `category:` what kind of refusal it is (`RefusalCategory`); `skep golden record` puts it in.
+/// * `target:` what a program of type tracing, lsm or struct_ops attaches to: `sched_switch`, `file_open`,
+///   `tcp_congestion_ops.ssthresh`.
 /// * `map: NAME TYPE key=N value=N entries=N [flags=N] [extra=N] [inner=MAP] [data=HEX] [frozen] [types=STRUCT]`.
 ///   A map that is another's `inner` is only its model, unless the program names it too.
 /// * `struct: NAME { TYPE FIELD; TYPE FIELD[N]; }` and `func: LABEL static|global TYPE (TYPE NAME, …)`: types and
 ///   functions of the program's BTF (`GoldenTypes`).
 ///
 /// ## Program
-/// LLVM's assembler text. `call` takes names of helpers and labels, `rN = NAME ll` names of maps (`NAME[8] ll` is
-/// byte 8 of the value). Lines between `.repeat N` and `.end` stand N times, `%i` being the round. A line `;; TEXT` is
-/// the source line of the instruction behind it.
+/// LLVM's assembler text. `call` takes names of helpers, kernel functions and labels, `rN = NAME ll` names of maps
+/// (`NAME[8] ll` is byte 8 of the value), and `typeid_NAME` is the number of a declared struct. Lines between
+/// `.repeat N` and `.end` stand N times, `%i` being the round. A line `;; TEXT` is the source line of the instruction
+/// behind it.
 public struct GoldenCase: Sendable {
   public var path: String
   public var header: [String]
@@ -45,6 +51,10 @@ public struct GoldenCase: Sendable {
   public var levels: [UInt32] = [1, 2]
   /// The answer takes the kernel's BTF, though it is the same with that of any kernel.
   public var needsKernelTypes = false
+  /// What kind of refusal this is, if it is one.
+  public private(set) var category: RefusalCategory?
+  /// It is loaded by somebody who may do so only where `kernel.unprivileged_bpf_disabled` is 0.
+  public var supposesUnprivileged: Bool { !capabilities.allows(.bpf) }
   /// By version of Linux.
   public var answers: [GoldenAnswer] = []
 
@@ -61,7 +71,9 @@ public struct GoldenCase: Sendable {
   public func answer(of version: String) -> GoldenAnswer? { answers.first { $0.version == version } }
 
   /// Reads a case from the bytes of its file.
-  public init(path: String, contents: [UInt8]) throws(GoldenCaseError) {
+  ///
+  /// - Parameter types: those of the kernel that is to answer; numbers of kernel functions are from there.
+  public init(path: String, contents: [UInt8], types: BTF? = nil) throws(GoldenCaseError) {
     self.path = path
     var parts: [(title: String, line: Int, lines: [String])] = [("", 1, [])]
     for (index, bytes) in contents.split(separator: 10, omittingEmptySubsequences: false).enumerated() {
@@ -77,13 +89,14 @@ public struct GoldenCase: Sendable {
       throw GoldenCaseError(path: path, line: contents.count(where: { $0 == 10 }), message: "there is no === program")
     }
     programText = text.lines
-    var builder = GoldenProgramBuilder(path: path)
+    var builder = GoldenProgramBuilder(path: path, kernelTypes: types)
     for (index, line) in header.enumerated() { try builder.read(line, number: index + 1) }
     try builder.assemble(text.lines, firstLine: text.line)
     program = try builder.finish()
     capabilities = builder.capabilities
     levels = builder.levels
     needsKernelTypes = builder.needsKernelTypes
+    category = builder.category
     for part in parts.dropFirst() where part.title != "program" {
       let words = part.title.split(separator: " ")
       switch words.first {
@@ -96,6 +109,18 @@ public struct GoldenCase: Sendable {
         throw GoldenCaseError(path: path, line: part.line - 1, message: "unknown part '\(part.title)'")
       }
     }
+  }
+
+  /// The case as one of `category`.
+  public func categorised(_ category: RefusalCategory?) -> GoldenCase {
+    var golden = self
+    golden.category = category
+    golden.header.removeAll { $0.hasPrefix("category:") }
+    guard let category else { return golden }
+    let type = golden.header.firstIndex { $0.hasPrefix("type:") }
+    let place = type.map { $0 + 1 } ?? golden.header.firstIndex { !$0.hasPrefix("#") } ?? golden.header.count
+    golden.header.insert("category: \(category.rawValue)", at: place)
+    return golden
   }
 
   /// The text of the file.
@@ -215,7 +240,8 @@ public struct GoldenCaseError: Error, Hashable, Sendable, CustomStringConvertibl
 
 /// What differs from one run to the next in a log.
 public enum GoldenLog {
-  /// The log with what no two runs have in common replaced: the time, and addresses of maps.
+  /// The log with what no two runs have in common replaced: the time, addresses of maps, and the numbers that the
+  /// kernel's type information gives to kernel functions.
   public static func masked(_ log: [UInt8]) -> String {
     var text = ""
     let lines = String(decoding: log, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
@@ -226,11 +252,34 @@ public enum GoldenLog {
         text += line[..<time.upperBound] + "N usec"
       } else if let at = address(in: line) {
         text += line[..<at.lowerBound] + "ADDRESS" + line[at.upperBound...]
+      } else if let at = functionNumber(in: line) ?? typeNumber(in: line) {
+        // What follows is aligned.
+        let rest = line[at.upperBound...]
+        text += line[..<at.lowerBound] + "ID" + (rest.hasPrefix(" ") ? " " : "") + rest.drop { $0 == " " }
       } else {
         text += line
       }
     }
     return text
+  }
+
+  /// The number in `call bpf_task_acquire#71234`.
+  private static func functionNumber(in line: Substring) -> Range<Substring.Index>? {
+    var start = line.startIndex
+    while let mark = line[start...].firstIndex(of: "#") {
+      let digits = line[line.index(after: mark)...].prefix { $0.isNumber }
+      let name = line[start..<mark].reversed().prefix { $0.isLetter || $0.isNumber || $0 == "_" }.reversed()
+      if !digits.isEmpty, KfuncTable.isRegistered(String(name)) { return digits.startIndex..<digits.endIndex }
+      start = digits.endIndex
+    }
+    return nil
+  }
+
+  /// The number in `attach_btf_id 95 is not a function` and `arg0 has btf_id 95 type STRUCT 'sock'`.
+  private static func typeNumber(in line: Substring) -> Range<Substring.Index>? {
+    guard let mark = line.firstRange(of: "attach_btf_id ") ?? line.firstRange(of: " has btf_id ") else { return nil }
+    let digits = line[mark.upperBound...].prefix { $0.isNumber }
+    return digits.isEmpty ? nil : digits.startIndex..<digits.endIndex
   }
 
   /// The pointer that `(18) r1 = 0xffff888104a3c000` loads; constants of programs lie elsewhere.

@@ -1,10 +1,13 @@
 import BPFISA
 import BPFLinux
+import BPFVerifier
 import BTF
 
 /// Makes the header and the text of a case into a program.
 struct GoldenProgramBuilder {
   let path: String
+  /// Those of the kernel that is to answer.
+  private let kernelTypes: BTF?
   private var type = ProgramType.socketFilter
   private var attach = AttachType.none
   private var license = "GPL"
@@ -12,13 +15,18 @@ struct GoldenProgramBuilder {
   private(set) var capabilities: Capabilities = .all
   private(set) var levels: [UInt32] = [1, 2]
   private(set) var needsKernelTypes = false
+  private(set) var category: RefusalCategory?
+  private var target: String?
   private var maps: [(definition: MapDefinition, inner: String?, types: String?)] = []
   private var types = GoldenTypes()
   private var instructions: [Instruction] = []
   private var labels: [String: Int] = [:]
   private var sources: [(slot: Int, text: String)] = []
 
-  init(path: String) { self.path = path }
+  init(path: String, kernelTypes: BTF?) {
+    self.path = path
+    self.kernelTypes = kernelTypes
+  }
 
   private func fail(_ line: Int, _ message: String) -> GoldenCaseError {
     GoldenCaseError(path: path, line: line, message: message)
@@ -56,6 +64,10 @@ struct GoldenProgramBuilder {
     case "needs":
       guard rest == "kernel-types" else { throw fail(number, "unknown need '\(rest)'") }
       needsKernelTypes = true
+    case "category":
+      guard let category = RefusalCategory(rawValue: String(rest)) else { throw fail(number, "no category: '\(rest)'") }
+      self.category = category
+    case "target": target = String(rest)
     case "map": try readMap(words, number)
     case "struct":
       guard types.addStruct(String(rest)) else { throw fail(number, "no struct: '\(rest)'") }
@@ -142,8 +154,13 @@ struct GoldenProgramBuilder {
         source: PseudoSource.mapValue, low: Int32(truncatingIfNeeded: map), high: offset)
       expanded[index].text = text[..<start] + symbol + text[text.index(after: close)...]
     }
+    let structs = types
+    let kernelTypes = kernelTypes
     let assembler = Assembler(
-      callTarget: { name in Self.helpers[name].map { .helper($0) } }, wideImmediate: { symbols[$0] })
+      callTarget: { Self.callTarget($0, kernelTypes) }, wideImmediate: { symbols[$0] },
+      constant: { name in
+        name.hasPrefix("typeid_") ? structs.id(ofStruct: String(name.dropFirst(7))).map { Int64($0) } : nil
+      })
     let assembly: Assembly
     do {
       assembly = try assembler.assembly(of: expanded.map(\.text).joined(separator: "\n"))
@@ -152,12 +169,23 @@ struct GoldenProgramBuilder {
       throw fail(line, "\(error)")
     }
     instructions = assembly.instructions
+    if instructions.contains(where: { $0.opcode == Opcode.call && $0.src == Int(PseudoSource.kfuncCall) }) {
+      needsKernelTypes = true
+    }
     labels = assembly.labels
     var slot = 0
     for (index, line) in expanded.enumerated() where line.text.hasPrefix(";; ") {
       while slot < assembly.lines.count, assembly.lines[slot] < index + 1 { slot += 1 }
       sources.append((slot, String(line.text.dropFirst(3))))
     }
+  }
+
+  /// Kernel functions have the numbers of their types; where there are none, such a case can be read, and no more.
+  private static func callTarget(_ name: String, _ kernelTypes: BTF?) -> Assembler.CallTarget? {
+    if let number = helpers[name] { return .helper(number) }
+    guard KfuncTable.isRegistered(name) else { return nil }
+    let id = kernelTypes?.find(name, kind: .function) ?? 0
+    return .kernelFunction(typeID: Int32(bitPattern: id), module: 0)
   }
 
   private static let helpers: [String: Int32] = {
@@ -203,6 +231,10 @@ struct GoldenProgramBuilder {
     var program = Program(
       name: "golden", type: type, expectedAttachType: attach, instructions: instructions, license: license)
     program.flags = flags
+    if let target {
+      needsKernelTypes = true
+      if let btf = kernelTypes { try attachTo(target, btf, &program) }
+    }
     let built = types.build(labels: labels, sources: sources, instructionCount: instructions.count)
     if let built, !built.functions.isEmpty {
       program.btf = built.btf
@@ -226,5 +258,26 @@ struct GoldenProgramBuilder {
       program.maps.append(map)
     }
     return program
+  }
+
+  /// Programs of these types belong to something that the kernel's type information has: a tracepoint, an iterator,
+  /// a hook, a function, or a member of a struct of operations.
+  private func attachTo(_ target: String, _ btf: BTF, _ program: inout Program) throws(GoldenCaseError) {
+    let parts = target.split(separator: ".").map(String.init)
+    guard let first = parts.first else { throw fail(1, "target: NAME") }
+    let (name, kind): (String, BTFKind) =
+      switch (type, attach) {
+      case (.structOps, _): (first, .structure)
+      case (.lsm, _): ("bpf_lsm_" + target, .function)
+      case (_, .traceRawTp): ("btf_trace_" + target, .typedef)
+      case (_, .traceIter): ("bpf_iter_" + target, .function)
+      default: (target, .function)
+      }
+    guard let id = btf.find(name, kind: kind) else { throw fail(1, "the kernel has no '\(name)'") }
+    program.attachBTFID = id
+    guard type == .structOps else { return }
+    let member = btf.members(id).firstIndex { btf.string($0.nameOffset) == parts.last }
+    guard let member else { throw fail(1, "the kernel has no '\(target)'") }
+    program.expectedAttachType = AttachType(rawValue: UInt32(truncatingIfNeeded: member))
   }
 }

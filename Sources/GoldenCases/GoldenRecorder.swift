@@ -1,5 +1,6 @@
 import BPFKernel
 import BPFLinux
+import BTF
 
 #if canImport(Glibc)
 import Glibc
@@ -7,18 +8,33 @@ import Glibc
 import Musl
 #endif
 
+/// The version of the kernel that runs here: `6.18`.
+let runningVersion: String? = {
+  var name = utsname()
+  guard uname(&name) == 0 else { return nil }
+  let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  return release.split(separator: ".").prefix(2).joined(separator: ".")
+}()
+
 /// Asks the running kernel what golden cases hold.
 public struct GoldenRecorder: Sendable {
   /// `6.18`.
   public let version: String
+  /// Cases that are to be asked about are read with these; nil where the kernel has none.
+  public let types: BTF?
 
   /// Throws where the kernel cannot be asked.
   public init() throws(KernelEngineError) {
     _ = try KernelEngine()
-    var name = utsname()
-    guard uname(&name) == 0 else { throw .unavailable }
-    let release = withUnsafeBytes(of: name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    version = release.split(separator: ".").prefix(2).joined(separator: ".")
+    guard let running = runningVersion else { throw .unavailable }
+    version = running
+    types = try? BTF.map(path: "/sys/kernel/btf/vmlinux")
+  }
+
+  /// Whether the running kernel is set up as `golden` supposes.
+  public func canAnswer(_ golden: GoldenCase) -> Bool {
+    !golden.supposesUnprivileged
+      || readFile("/proc/sys/kernel/unprivileged_bpf_disabled")?.first == UInt8(ascii: "0")
   }
 
   /// What the running kernel says to `golden`.
@@ -71,11 +87,21 @@ public enum GoldenFiles {
     return found.sorted()
   }
 
+  /// What the cases in `folder` and below it need of a kernel's types, as `skep golden types` left it there.
+  public static func savedTypes(in folder: String, version: String) -> BTF? {
+    try? BTF.map(path: typesPath(in: folder, version: version))
+  }
+
+  /// Where `savedTypes` are.
+  public static func typesPath(in folder: String, version: String) -> String { "\(folder)/linux-\(version).btf" }
+
   /// Reads one.
-  public static func read(_ path: String) throws(GoldenCaseError) -> GoldenCase {
+  ///
+  /// - Parameter types: those of the kernel that is to answer.
+  public static func read(_ path: String, types: BTF? = nil) throws(GoldenCaseError) -> GoldenCase {
     guard let contents = readFile(path) else {
       throw GoldenCaseError(path: path, line: 0, message: "cannot be read")
     }
-    return try GoldenCase(path: path, contents: contents)
+    return try GoldenCase(path: path, contents: contents, types: types)
   }
 }

@@ -9,7 +9,13 @@ import BTF
 ///     func: check global int (struct value* it, int index)
 ///
 /// Types are `void`, `char`, `int`, `long`, `u8` to `u64`, `ptr` (`void *`), structs declared above, and any of them
-/// with `*` behind. Members lie where C puts them.
+/// with `*` behind. Members lie where C puts them. Tags stand where C has them, or, with a colon in them,
+/// behind a name:
+///
+///     struct: task_struct { }
+///     struct: held { struct task_struct __kptr* task; struct bpf_list_head head contains:node:link; }
+///     func: main static int (ptr ctx) exception_callback:caught
+///     func: look global int (struct task_struct* task arg:trusted arg:nullable)
 struct GoldenTypes {
   struct Built {
     let btf: BTF
@@ -38,8 +44,11 @@ struct GoldenTypes {
     if name == "ptr" { return type(["void*"]) }
     if name.hasSuffix("*") {
       if let known = pointers[name] { return (known, 8, 8) }
-      guard let target = type(name.dropLast().split(separator: " ")) else { return nil }
-      let id = builder.addPointer(to: target.id)
+      var target = name.dropLast().split(separator: " ")
+      let tag = target.last.flatMap { $0.hasPrefix("__") ? String($0.dropFirst(2)) : nil }
+      if tag != nil { target.removeLast() }
+      guard let pointee = type(target) else { return nil }
+      let id = builder.addPointer(to: tag.map { builder.addTypeTag($0, pointee.id) } ?? pointee.id)
       pointers[name] = id
       return (id, 8, 8)
     }
@@ -56,10 +65,12 @@ struct GoldenTypes {
     guard let open = text.firstIndex(of: "{"), let close = text.lastIndex(of: "}"), open < close else { return false }
     let name = text[..<open].filter { $0 != " " }
     var members: [BTFBuilder.Member] = []
+    var tags: [(text: String, member: Int32)] = []
     var size: UInt32 = 0
     var alignment: UInt32 = 1
     for field in text[text.index(after: open)..<close].split(separator: ";") {
-      let words = field.split(separator: " ")
+      let (words, fieldTags) = Self.tagged(field)
+      tags += fieldTags.map { ($0, Int32(truncatingIfNeeded: members.count)) }
       guard words.count >= 2, var declared = type(Array(words.dropLast())) else {
         if words.isEmpty { continue }
         return false
@@ -79,9 +90,20 @@ struct GoldenTypes {
       alignment = max(alignment, declared.alignment)
     }
     size = (size + alignment - 1) / alignment * alignment
-    structs[name] = (builder.addStruct(name, size: size, members: members), size, alignment)
+    let id = builder.addStruct(name, size: size, members: members)
+    for tag in tags { builder.addDeclTag(tag.text, id, component: tag.member) }
+    structs[name] = (id, size, alignment)
     return true
   }
+
+  /// The words of a declaration, and the tags among them.
+  private static func tagged(_ text: Substring) -> (words: [Substring], tags: [String]) {
+    let words = text.split(separator: " ")
+    return (words.filter { !$0.contains(":") }, words.filter { $0.contains(":") }.map(String.init))
+  }
+
+  /// The type that `typeid_NAME` stands for in a program.
+  func id(ofStruct name: String) -> TypeID? { structs[name]?.id }
 
   /// `LABEL static|global TYPE (TYPE NAME, …)`; false where the text is not that.
   mutating func addFunction(_ text: String) -> Bool {
@@ -90,14 +112,18 @@ struct GoldenTypes {
     guard words.count >= 3, words[1] == "static" || words[1] == "global", let result = type(Array(words.dropFirst(2)))
     else { return false }
     var parameters: [(name: String, typeID: TypeID)] = []
+    var tags = Self.tagged(text[text.index(after: close)...]).tags.map { (text: $0, parameter: Int32(-1)) }
     for parameter in text[text.index(after: open)..<close].split(separator: ",") {
-      let words = parameter.split(separator: " ")
+      let (words, parameterTags) = Self.tagged(parameter)
+      tags += parameterTags.map { ($0, Int32(truncatingIfNeeded: parameters.count)) }
       guard words.count >= 2, let declared = type(Array(words.dropLast())) else { return false }
       parameters.append((String(words[words.count - 1]), declared.id))
     }
     let prototype = builder.addFunctionPrototype(returning: result.id, parameters)
     let label = String(words[0])
-    functions.append((label, builder.addFunction(label, prototype: prototype, linkage: words[1] == "global" ? 1 : 0)))
+    let id = builder.addFunction(label, prototype: prototype, linkage: words[1] == "global" ? 1 : 0)
+    for tag in tags { builder.addDeclTag(tag.text, id, component: tag.parameter) }
+    functions.append((label, id))
     return true
   }
 

@@ -47,8 +47,8 @@ import Testing
     arguments: LiveKernelTests.cases.map(\.path))
   func golden(_ path: String) throws {
     let recorder = try #require(Self.recorder)
-    let golden = try GoldenFiles.read(path)
-    guard let expected = golden.answer(of: recorder.version) else { return }
+    let golden = try GoldenFiles.read(path, types: recorder.types)
+    guard let expected = golden.answer(of: recorder.version), recorder.canAnswer(golden) else { return }
     let differences = try recorder.answer(golden).differences(from: expected)
     #expect(differences.isEmpty, "\(golden.name): \(differences.joined(separator: "\n  "))")
   }
