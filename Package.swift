@@ -30,15 +30,17 @@ let package = Package(
     // bpf(2) takes its arguments as C lays them out.
     .target(name: "CBPFSystem"),
     module("BPFKernel", ["BPFISA", "BTF", "BPFLinux", "CBPFSystem"]),
+    module("BPFExplain", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier"]),
     // Recorded answers of real kernels, for tests and for the recorder.
     module("GoldenCases", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "BPFKernel"]),
     // Random programs, and where Skep and the kernel say different things of them.
     module("BPFFuzz", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "BPFKernel"]),
-    module("Skep", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel"]),
+    module("Skep", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "BPFExplain"]),
     .executableTarget(
       name: "SkepCommand",
       dependencies: [
         "Skep", "BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "BPFFuzz", "GoldenCases",
+        "BPFExplain",
       ],
       swiftSettings: settings,
       // One file that runs on another Linux machine: the Swift runtime is linked in.
@@ -50,6 +52,7 @@ let package = Package(
     tests("BPFObjectTests", ["BPFISA", "BTF", "BPFLinux", "BPFObject"]),
     tests("BPFVerifierTests", ["BPFLinux", "BPFVerifier", "GoldenCases"]),
     tests("SoundnessTests", ["BPFISA", "BTF", "BPFLinux", "BPFVerifier", "GoldenCases"]),
+    tests("BPFExplainTests", ["BPFISA", "BPFLinux", "BPFVerifier", "BPFExplain", "GoldenCases"]),
     tests("BPFKernelTests", ["BPFISA", "BPFLinux", "BPFKernel", "GoldenCases"]),
     tests("SkepTests", ["BPFISA", "BTF", "BPFLinux", "BPFObject", "BPFVerifier", "BPFKernel", "Skep"]),
     tests("SkepCommandTests", ["SkepCommand"]),

@@ -1,3 +1,4 @@
+import BPFExplain
 import BPFISA
 import BPFKernel
 import BPFLinux
@@ -180,24 +181,16 @@ public struct Checker: Sendable {
     return again.check(request, file: program.file).log
   }
 
-  /// The last lines of `failureLog`.
-  public func endOfLog(_ program: CheckedProgram, lines: Int) -> [UInt8] {
-    guard lines > 0 else { return [] }
-    let log = failureLog(program)
-    var start = log.endIndex
-    var left = lines + 1
-    while start > 0 && left > 0 {
-      start -= 1
-      if log[start] == UInt8(ascii: "\n") { left -= 1 }
+  /// Why a program was refused; nil where it was not, or never reached the verifier.
+  public func diagnosis(of program: CheckedProgram) -> Diagnosis? {
+    guard let request = program.program else { return nil }
+    switch program.outcome {
+    case .refused(let rejection): return Diagnostician.diagnose(Subject(rejection, of: request, on: linux))
+    case .refusedByKernel(let errno):
+      return Subject(log: failureLog(program), errno: errno.rawValue, program: request, linux: linux)
+        .map(Diagnostician.diagnose)
+    case .accepted, .acceptedByKernel, .unloadable: return nil
     }
-    if left == 0 { start += 1 }
-    // The end of the text is the end of a line, which does not count as another.
-    if let last = log.last, last != UInt8(ascii: "\n"), left == 0,
-      let newline = log[start...].firstIndex(of: UInt8(ascii: "\n"))
-    {
-      start = newline + 1
-    }
-    return Array(log[start...])
   }
 }
 

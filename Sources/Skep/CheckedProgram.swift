@@ -87,7 +87,7 @@ public struct CheckedProgram: Sendable {
   }
 
   /// The source line that the refused instruction came from; nil where that is not known.
-  public var position: SourcePosition? {
+  public var position: SourceLocation? {
     guard case .refused(let rejection) = outcome, let instruction = rejection.instruction else { return nil }
     return program?.position(of: instruction)
   }
@@ -100,26 +100,5 @@ public struct CheckedProgram: Sendable {
 
   static func fileName(_ path: String) -> String {
     path.split(separator: "/").last.map(String.init) ?? path
-  }
-}
-
-/// A place in a program's source.
-public struct SourcePosition: Hashable, Sendable {
-  /// As the compiler recorded it.
-  public var file: String
-  /// From 1.
-  public var line: Int
-  public var column: Int
-  /// The whole line; empty where the compiler did not record it.
-  public var text: String
-}
-
-extension Program {
-  /// Where the instruction at slot `index` came from, by the program's line information.
-  public func position(of index: Int) -> SourcePosition? {
-    guard let btf, let record = lineInfo.last(where: { Int($0.instructionOffset) <= index }) else { return nil }
-    return SourcePosition(
-      file: btf.string(record.fileNameOffset), line: Int(record.line), column: Int(record.column),
-      text: btf.string(record.lineOffset))
   }
 }

@@ -50,14 +50,24 @@ import Testing
     #expect(position.text == "\tchar first = *(char *)data;")
   }
 
-  @Test func theEndOfTheLogIsTheKernelsLastLines() throws {
+  @Test func theLogOfARefusalEndsWithTheKernelsWords() throws {
     let object = try ObjectFile(path: "\(HeaderTests.examples)/xdp_bad.bpf.o")
     let checker = Checker(linux: Linux())
     let found = try #require(checker.check(object).first)
-    let end = String(decoding: checker.endOfLog(found, lines: 3), as: UTF8.self).split(separator: "\n")
-    #expect(end.count == 3)
+    let end = String(decoding: checker.failureLog(found), as: UTF8.self).split(separator: "\n").suffix(3)
     #expect(end.last?.hasPrefix("processed ") == true)
     #expect(end.dropLast().last == "R1 offset is outside of the packet")
+  }
+
+  @Test func refusalsAreExplained() throws {
+    let object = try ObjectFile(path: "\(HeaderTests.examples)/xdp_bad.bpf.o")
+    let checker = Checker(linux: Linux())
+    let found = try #require(checker.check(object).first)
+    let diagnosis = try #require(checker.diagnosis(of: found))
+    #expect(diagnosis.code == "packet-bounds")
+    #expect(diagnosis.headline == "read of 1 byte at packet offset 0 is not proven in bounds")
+    #expect(diagnosis.primary?.position?.line == 9)
+    #expect(diagnosis.kernelMessage == "R1 offset is outside of the packet")
   }
 
   @Test func typesByNameAndBySection() {

@@ -1,3 +1,4 @@
+import BPFExplain
 import BPFLinux
 import BPFVerifier
 import Dispatch
@@ -8,16 +9,13 @@ import Synchronization
 struct TextReport {
   let programs: [CheckedProgram]
   let checker: Checker
-  /// 0: only the end of the log of refused programs is shown.
+  /// 0: no log is shown; refused programs are explained.
   let logLevel: UInt32
   let colour: Bool
 
-  /// How many lines of a log are shown unasked.
-  private static let logLines = 20
-
   func write(to terminal: Terminal) {
     terminal.write(table)
-    let ends = logLevel == 0 ? logEnds() : []
+    let diagnoses = logLevel == 0 ? diagnoses() : []
     for (index, program) in programs.enumerated() {
       if logLevel != 0 {
         if program.isAccepted {
@@ -29,7 +27,7 @@ struct TextReport {
         terminal.write(program.log)
       } else if !program.isAccepted {
         terminal.write(explanation(program))
-        terminal.write(ends[index])
+        terminal.write(diagnoses[index])
       }
     }
     if programs.count > 1 { terminal.write("\n" + summary) }
@@ -96,34 +94,25 @@ struct TextReport {
     case .refused(let rejection):
       text += "\(painted(.red, "refused")) (\(rejection.errno)), \(rejection.category.rawValue)\n"
     }
-    if let position = program.position { text += source(position) }
     return text
   }
 
-  /// The line with a mark below its column.
-  private func source(_ position: SourcePosition) -> String {
-    var text = "\(SourcePath.shown(position.file)):\(position.line):\(position.column)\n"
-    guard !position.text.isEmpty else { return text }
-    text += "  \(position.text)\n"
-    guard position.column > 0 else { return text }
-    let before = position.text.prefix(position.column - 1).map { $0 == "\t" ? "\t" : " " }
-    return text + "  " + before.joined() + painted(.red, "^") + "\n"
-  }
-
-  /// By program; empty for those accepted. Verifies the refused ones again, several at a time.
-  private func logEnds() -> [[UInt8]] {
-    let ends = Mutex<[[UInt8]]>(Array(repeating: [], count: programs.count))
+  /// By program; empty for those that are not refused. They are verified again, several at a time.
+  private func diagnoses() -> [String] {
+    let texts = Mutex<[String]>(Array(repeating: "", count: programs.count))
     let wanted = programs.indices.filter { programs[$0].verdict == "failure" }
     let next = Atomic<Int>(0)
+    let writer = DiagnosisText(colour: colour, shownPath: SourcePath.shown)
     DispatchQueue.concurrentPerform(iterations: max(1, min(checker.parallelism, wanted.count))) { _ in
       while true {
         let at = next.add(1, ordering: .relaxed).oldValue
         guard at < wanted.count else { return }
-        let end = checker.endOfLog(programs[wanted[at]], lines: Self.logLines)
-        ends.withLock { $0[wanted[at]] = end }
+        guard let diagnosis = checker.diagnosis(of: programs[wanted[at]]) else { continue }
+        let text = writer.text(diagnosis)
+        texts.withLock { $0[wanted[at]] = text }
       }
     }
-    return ends.withLock { $0 }
+    return texts.withLock { $0 }
   }
 
   // MARK: Colour
