@@ -183,14 +183,14 @@ extension ProgramGenerator {
       frame.join(before)
       return
     }
-    code.move(counter, kind == 2 ? 10 : 0)
+    code.move(counter, kind == 2 ? Int32(random.within(2...7)) : 0)
     set(counter, .scalar(limit: 10))
     before = frame
     code.place(top)
     hold(counter) { generator in
       generator.block(generator.random.within(2...max(3, min(length / 3, 9))))
     }
-    let rounds = Int32(random.within(1...(loops > 1 ? 4 : 9)))
+    let rounds = Int32(random.within(1...(loops > 1 ? 3 : random.chance(15) ? 12 : 5)))
     switch kind {
     case 0:
       code.alu(ALU.add, counter, 1)

@@ -1,4 +1,5 @@
 import BPFISA
+import BTF
 
 /// What the generator takes a register or a stack slot to hold. The verifier may know better: programs are meant to
 /// get far, and some are meant to be wrong.
@@ -15,6 +16,8 @@ enum Belief: Equatable {
   case mapPointer(Int)
   case memory(size: Int, writable: Bool)
   case memoryOrNull(size: Int, writable: Bool)
+  /// A struct of the kernel, of that type.
+  case kernel(TypeID)
   /// Something that only helpers take.
   case object
 

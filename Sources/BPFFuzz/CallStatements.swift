@@ -12,7 +12,7 @@ extension ProgramGenerator {
   }
 
   /// Bytes of stack, written where `filled`: the offset of the lowest.
-  private mutating func stackBytes(_ count: Int, filled: Bool) -> Int {
+  mutating func stackBytes(_ count: Int, filled: Bool) -> Int {
     let slots = max(1, (count + 7) / 8)
     let first = freeSlots(min(slots, 12)) ?? 0
     let last = first + min(slots, 12) - 1
@@ -55,7 +55,8 @@ extension ProgramGenerator {
         if !orZero { code.jump(Jump.jeq, register, 0, to: leave) }
       }
     default:
-      code.move(register, Int32(wrong ? random.pick([0, most + 1, -1], or: 0) : random.within(orZero ? 0...most : 1...most)))
+      let value = wrong ? random.pick([0, most + 1, -1], or: 0) : random.within(orZero ? 0...most : 1...most)
+      code.move(register, Int32(value))
     }
   }
 
@@ -64,7 +65,8 @@ extension ProgramGenerator {
   /// A lookup, its null check, and what is done with the value.
   mutating func lookup(within length: Int) {
     guard frame.heldRegisters.isDisjoint(with: 0...5) else { return arithmetic() }
-    let choices = (Map.valued + [Map.arrayOfMaps, Map.hashOfMaps]).filter { admits($0) }
+    var choices = Map.valued + [Map.arrayOfMaps, Map.hashOfMaps]
+    for index in choices.indices.reversed() where !admits(choices[index]) { choices.remove(at: index) }
     let map = random.pick(choices, or: 0)
     let definition = surroundings.maps[map]
     let key = stackBytes(Int(definition.keySize), filled: !errs())
@@ -160,7 +162,9 @@ extension ProgramGenerator {
   mutating func helperCall() {
     guard frame.heldRegisters.isDisjoint(with: 0...5), !profile.helpers.isEmpty else { return arithmetic() }
     var choices = profile.helpers
-    if errs() { choices = choices.map { HelperPrototype(HelperID(rawValue: $0.id.rawValue % 211 + 1), returns: $0.returns) } }
+    if errs() {
+      choices = choices.map { HelperPrototype(HelperID(rawValue: $0.id.rawValue % 211 + 1), returns: $0.returns) }
+    }
     let helper = choices[random.below(choices.count)]
     switch helper.id {
     case .tailCall: return tailCall()
@@ -265,7 +269,7 @@ extension ProgramGenerator {
     let missing = code.makeLabel()
     if helper.returns.mayBeNull { code.jump(Jump.jeq, 0, 0, to: missing) }
     code.copy(home, 0)
-    if random.chance(50) { code.load(Size.w, 2, home, random.pick([0, 4, 8, 12, 16], or: 4)) }
+    if random.chance(50) { code.load(Size.w, 2, home, random.pick([4, 4, 4, 4, 12], or: 4)) }
     if isOwned && !errs() {
       code.copy(1, home)
       code.call(86)
@@ -289,9 +293,9 @@ extension ProgramGenerator {
       code.call(random.pick([95, 96], or: 95))
       called(.nothing)
       if !errs() { code.jump(Jump.jeq, 0, 0, to: missing) }
-      code.load(Size.w, 2, 0, random.pick([0, 4, 8], or: 4))
+      code.load(Size.w, 2, 0, random.pick([4, 4, 4, 4, 12], or: 4))
     } else {
-      code.load(Size.w, 2, 1, random.pick([0, 4, 8, 12, 16, 20, 24], or: 4))
+      code.load(Size.w, 2, 1, random.pick([4, 4, 4, 4, 4, 12], or: 4))
     }
     code.place(missing)
     frame = before
@@ -299,8 +303,13 @@ extension ProgramGenerator {
   }
 
   /// Maps that programs of this type may name.
-  private func admits(_ map: Int) -> Bool {
-    if map == Map.locked && !profile.takesLocks { return false }
+  private mutating func admits(_ map: Int) -> Bool {
+    switch map {
+    case Map.locked, Map.graph: if !profile.takesLocks { return false }
+    case Map.timed: if !profile.takesLocks && profile.type != .socketFilter { return false }
+    case Map.arena: if !random.chance(5) { return false }
+    default: break
+    }
     guard profile.sleepable else { return true }
     switch surroundings.maps[map].type {
     case .lpmTrie, .progArray, .perfEventArray, .sockmap, .devmap, .stackTrace, .cgroupArray: return false
@@ -331,9 +340,9 @@ extension ProgramGenerator {
   }
 
   mutating func tailCall() {
-    guard frame.heldRegisters.isDisjoint(with: 0...5), admits(Map.programs), references == 0 || errs(), let context = contextRegister() else {
-      return arithmetic()
-    }
+    guard frame.heldRegisters.isDisjoint(with: 0...5), admits(Map.programs), references == 0 || errs(),
+      let context = contextRegister()
+    else { return arithmetic() }
     if context != 1 { code.copy(1, context) }
     loadMap(2, Map.programs)
     switch random.below(3) {
@@ -496,23 +505,40 @@ extension ProgramGenerator {
   // MARK: Kernel functions
 
   mutating func iterator(within length: Int) {
-    guard frame.heldRegisters.isDisjoint(with: 0...5), let slot = freeSlots(1),
-      let new = surroundings.kernelFunctions["bpf_iter_num_new"],
-      let next = surroundings.kernelFunctions["bpf_iter_num_next"],
-      let destroy = surroundings.kernelFunctions["bpf_iter_num_destroy"]
+    let kind = random.below(profile.type == .xdp || profile.hasObjects ? 8 : 7)
+    let name = kind < 5 ? "num" : kind < 7 ? "bits" : "task"
+    let count = kind < 5 ? 1 : kind < 7 ? 2 : 3
+    guard frame.heldRegisters.isDisjoint(with: 0...5), let slot = freeSlots(count),
+      let new = surroundings.kernelFunctions["bpf_iter_\(name)_new"],
+      let next = surroundings.kernelFunctions["bpf_iter_\(name)_next"],
+      let destroy = surroundings.kernelFunctions["bpf_iter_\(name)_destroy"]
     else { return arithmetic() }
-    let at = -8 * (slot + 1)
-    pointToStack(1, at)
-    code.move(2, Int32(random.below(4)))
-    if random.chance(40), let end = register(where: { $0.isScalar }), end > 3 {
-      code.copy(3, end)
-    } else {
-      code.move(3, Int32(random.within(0...10)))
+    let at = -8 * (slot + count)
+    let mine = Set(slot..<slot + count)
+    if name == "task" && !errs() { call(kernel: "bpf_rcu_read_lock") }
+    switch name {
+    case "num":
+      pointToStack(1, at)
+      code.move(2, Int32(random.below(4)))
+      if random.chance(40), let end = register(where: { $0.isScalar }), end > 3 {
+        code.copy(3, end)
+      } else {
+        code.move(3, Int32(random.within(0...10)))
+      }
+    case "bits":
+      frame.heldSlots.formUnion(mine)
+      pointToStack(2, stackBytes(16, filled: true))
+      pointToStack(1, at)
+      code.move(3, Int32(random.within(1...2)))
+    default:
+      pointToStack(1, at)
+      code.move(2, 0)
+      code.move(3, Int32(random.pick([0, 0, 2, 3], or: 0)))
     }
     code.call(kernelFunction: new)
     called(.scalar(limit: nil))
-    frame.heldSlots.insert(slot)
-    frame.slots[slot] = .nothing
+    frame.heldSlots.formUnion(mine)
+    for index in mine { frame.slots[index] = .nothing }
     let top = code.makeLabel()
     let done = code.makeLabel()
     let outerLeave = leave
@@ -548,7 +574,8 @@ extension ProgramGenerator {
       code.call(kernelFunction: destroy)
       called(.nothing)
     }
-    frame.heldSlots.remove(slot)
+    if name == "task" && !errs() { call(kernel: "bpf_rcu_read_unlock") }
+    frame.heldSlots.subtract(mine)
   }
 
   /// RCU, preemption, interrupts: something taken, something done, given back.
@@ -596,7 +623,12 @@ extension ProgramGenerator {
     calls += 1
     let depth = currentSubprogram < 0 ? 1 : subprograms[currentSubprogram].depth + 1
     guard depth < 4 else { return arithmetic() }
-    let kind: Subprogram.Kind = hasTypes && random.chance(35) ? .global : .local
+    var kind: Subprogram.Kind = hasTypes && random.chance(45) ? .global : .local
+    if kind == .global {
+      kind = random.pick([.global, .global, .memory, .present, .context, .trusted], or: .global)
+      if kind == .context && !frame.registers.contains(.context) { kind = .global }
+      if kind == .trusted && !profile.hasObjects && !errs() { kind = .memory }
+    }
     var arguments: [Belief] = []
     for index in 0..<random.within(0...3) {
       let choice = random.below(6)
@@ -608,7 +640,12 @@ extension ProgramGenerator {
         arguments.append(.scalar(limit: nil))
       }
     }
-    if kind == .global { arguments = [.scalar(limit: nil), .scalar(limit: nil)] }
+    switch kind {
+    case .global, .trusted: arguments = [.scalar(limit: nil), .scalar(limit: nil)]
+    case .memory, .present: arguments = [.memory(size: 16, writable: true), .scalar(limit: nil)]
+    case .context: arguments = [.context, .scalar(limit: nil)]
+    default: break
+    }
     subprograms.append(Subprogram(kind: kind, label: code.makeLabel(), arguments: arguments, depth: depth))
     call(subprograms.count - 1)
   }
@@ -618,6 +655,7 @@ extension ProgramGenerator {
     for (number, belief) in subprogram.arguments.enumerated() {
       let to = Register(number + 1)
       if errs() { continue }
+      if subprogram.kind.isGlobal, number == 0, passSpecial(subprogram.kind) { continue }
       if let source = register(where: { $0 == belief }), source > 5 || source == 0 || source >= to {
         if source != to { code.copy(to, source) }
       } else if belief.isScalar {
@@ -635,6 +673,33 @@ extension ProgramGenerator {
     }
     code.call(subprogram: subprogram.label)
     called(.scalar(limit: nil))
+  }
+
+  /// The first argument of a global function that takes a pointer.
+  private mutating func passSpecial(_ kind: Subprogram.Kind) -> Bool {
+    switch kind {
+    case .memory, .present:
+      if random.chance(kind == .memory ? 20 : 3) {
+        code.move(1, 0)
+      } else if random.chance(60) {
+        pointToStack(1, stackBytes(16, filled: !errs()))
+      } else {
+        code.wide(
+          1, Int32(truncatingIfNeeded: Map.array), Int32(random.pick([0, 8, 48, errs() ? 56 : 4], or: 0)),
+          source: PseudoSource.mapValue)
+      }
+    case .trusted:
+      if random.chance(70), let task = surroundings.kernelStructs["task_struct"],
+        let found = register(where: { $0 == .kernel(task) })
+      {
+        if found != 1 { code.copy(1, found) }
+      } else {
+        code.move(1, 0)
+      }
+    default: return false
+    }
+    frame.registers[1] = .nothing
+    return true
   }
 
   private mutating func callback(_ helper: HelperID) {

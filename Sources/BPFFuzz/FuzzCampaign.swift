@@ -19,13 +19,28 @@ public final class FuzzCampaign: Sendable {
     /// Nil: as long as it takes.
     public var seconds: Double?
     public var jobs = 1
-    /// In place of a level by chance.
+    /// Of every program; nil: of a sample, at levels 1 and 2 by turns.
     public var logLevel: UInt32?
+    /// One program in that many is held against the kernel with its log.
+    public var logSample = 4
+    /// Slots that a program has at least.
+    public var minimumInstructions = 30
+    /// Programs that take Skep more instructions than `longest` are many of one kind, and the kernel seconds each:
+    /// of them it is asked about one in that many.
+    public var longSample = 10
+    public var longest = 50_000
     public var usesKernel = true
     /// Differences that are made small; the rest are only counted.
     public var minimized = 40
 
     public init() {}
+
+    /// The level at which logs of program `index` are compared.
+    func logLevel(of index: Int) -> UInt32 {
+      if let logLevel { return logLevel }
+      guard logSample > 0, index % logSample == 0 else { return 0 }
+      return index / logSample % 2 == 0 ? 2 : 1
+    }
   }
 
   /// What a run has found, so far or in all.
@@ -34,9 +49,17 @@ public final class FuzzCampaign: Sendable {
     public var accepted = 0
     public var instructionsInPrograms = 0
     public var instructionsProcessed = 0
+    /// Programs that were held against the kernel.
+    public var compared = 0
+    /// Those among them whose logs were too.
+    public var logs = 0
+    /// Programs that the kernel was not asked about for their length.
+    public var long = 0
     /// Programs that the kernel was not asked about: it did not take them.
     public var unanswered = 0
     public var differences: [FuzzDifference.Kind: Int] = [:]
+    /// By program type.
+    public var types: [String: (programs: Int, accepted: Int)] = [:]
     /// By category, of the programs that Skep refused.
     public var refusals: [String: Int] = [:]
     public var userMicroseconds = 0
@@ -53,7 +76,14 @@ public final class FuzzCampaign: Sendable {
       accepted += other.accepted
       instructionsInPrograms += other.instructionsInPrograms
       instructionsProcessed += other.instructionsProcessed
+      compared += other.compared
+      logs += other.logs
+      long += other.long
       unanswered += other.unanswered
+      for (type, count) in other.types {
+        types[type, default: (0, 0)].programs += count.programs
+        types[type, default: (0, 0)].accepted += count.accepted
+      }
       differences.merge(other.differences, uniquingKeysWith: +)
       refusals.merge(other.refusals, uniquingKeysWith: +)
       if other.longest.instructions > longest.instructions { longest = other.longest }
@@ -79,8 +109,8 @@ public final class FuzzCampaign: Sendable {
   }
 
   private static let batch = 32
-  /// Bytes; what says more is held against the kernel without its log.
-  private static let longestLog = 4 << 20
+  /// Instructions; what takes more is held against the kernel without its log.
+  private static let longestLogged = 10_000
 
   public let plan: Plan
   private let surroundings: FuzzSurroundings
@@ -167,25 +197,39 @@ public final class FuzzCampaign: Sendable {
   private func check(_ index: Int, _ comparer: FuzzComparer, _ job: Int, _ tally: inout Summary) {
     let seed = RandomSource.seed(of: index, run: plan.seed)
     FuzzCrash.note(job: job, index: index)
-    var fuzzCase = FuzzCase(seed: seed, in: surroundings, logLevel: plan.logLevel)
+    var fuzzCase = FuzzCase(
+      seed: seed, in: surroundings, logLevel: 0, minimumInstructions: plan.minimumInstructions)
     var user = comparer.user(fuzzCase)
-    if user.log.count > Self.longestLog {
-      fuzzCase.logLevel = 0
+    let level = plan.logLevel(of: index)
+    if level > 0 && plan.usesKernel && user.instructions <= Self.longestLogged {
+      fuzzCase.logLevel = level
       user = comparer.user(fuzzCase)
     }
     tally.programs += 1
+    let isAccepted = user.isAccepted
+    tally.types[fuzzCase.program.type.name, default: (0, 0)].programs += 1
+    tally.types[fuzzCase.program.type.name, default: (0, 0)].accepted += isAccepted ? 1 : 0
     tally.instructionsInPrograms += fuzzCase.program.instructions.count
     tally.instructionsProcessed += user.instructions
     tally.userMicroseconds += user.microseconds
     if user.instructions > tally.longest.instructions { tally.longest = (index, user.instructions) }
     if user.isAccepted { tally.accepted += 1 } else { tally.refusals[user.category ?? "", default: 0] += 1 }
     guard plan.usesKernel else { return }
+    if user.instructions > plan.longest && plan.longSample > 1 && index % plan.longSample != 0 {
+      tally.long += 1
+      return
+    }
     guard let kernel = comparer.kernel(fuzzCase) else {
       tally.unanswered += 1
       return
     }
+    tally.compared += 1
+    if fuzzCase.logLevel > 0 { tally.logs += 1 }
     tally.kernelMicroseconds += kernel.microseconds
-    guard let difference = FuzzDifference.between(user: user, kernel: kernel) else { return }
+    // What the machine is set to may have changed between the two answers.
+    guard FuzzDifference.between(user: user, kernel: kernel) != nil,
+      let difference = comparer.difference(fuzzCase)
+    else { return }
     tally.differences[difference.kind, default: 0] += 1
     let isMinimized = progress.withLock { progress in
       progress.minimized += 1

@@ -7,6 +7,10 @@ import BPFVerifier
 public struct FuzzCase: Sendable {
   public let seed: UInt64
   public var program: Program
+  /// What the program attaches to, as golden cases name it.
+  let target: String?
+  /// Kernel functions by number.
+  let functionNames: [Int32: String]
   /// No mistakes were made on purpose.
   public let isFlawless: Bool
   public var capabilities: Capabilities
@@ -15,18 +19,23 @@ public struct FuzzCase: Sendable {
 
   /// What the seed stands for.
   ///
-  /// - Parameter logLevel: the level in place of one by chance.
-  public init(seed: UInt64, in surroundings: FuzzSurroundings, logLevel: UInt32? = nil) {
+  /// - Parameters:
+  ///   - logLevel: 0 if not said.
+  ///   - minimumInstructions: slots that the program has at least.
+  public init(
+    seed: UInt64, in surroundings: FuzzSurroundings, logLevel: UInt32? = nil, minimumInstructions: Int = 30
+  ) {
     self.seed = seed
     var random = RandomSource(seed: ~seed)
     let isLimited = random.chance(12)
-    (program, isFlawless) = ProgramGenerator.program(seed: seed, isLimited: isLimited, in: surroundings)
-    let level: UInt32 = random.pick([0, 0, 1, 2], or: 0)
-    self.logLevel = logLevel ?? level
+    (program, isFlawless, target) = ProgramGenerator.program(
+      seed: seed, isLimited: isLimited, in: surroundings, least: minimumInstructions)
+    functionNames = surroundings.kernelFunctionNames
+    self.logLevel = logLevel ?? 0
     capabilities = .all
     if isLimited {
       switch program.type {
-      case .kprobe, .tracepoint, .rawTracepoint, .perfEvent, .syscall: break
+      case .kprobe, .tracepoint, .rawTracepoint, .perfEvent, .tracing, .syscall: break
       case .socketFilter, .cgroupSkb: capabilities = random.chance(50) ? [] : [.bpf, .netAdmin]
       default: capabilities = [.bpf, .netAdmin]
       }
@@ -132,13 +141,15 @@ enum FuzzLog {
 public final class FuzzComparer {
   private let surroundings: FuzzSurroundings
   private let session: KernelSession?
-  private let unprivilegedDisabled: Bool
 
   public init(_ surroundings: FuzzSurroundings, withKernel: Bool) throws(KernelEngineError) {
     self.surroundings = surroundings
     session = withKernel ? try KernelSession(maps: surroundings.maps) : nil
-    let setting = readFile("/proc/sys/kernel/unprivileged_bpf_disabled")
-    unprivilegedDisabled = setting?.first != UInt8(ascii: "0")
+  }
+
+  /// Asked anew each time: it may be changed while a run lasts.
+  private var unprivilegedDisabled: Bool {
+    readFile("/proc/sys/kernel/unprivileged_bpf_disabled")?.first != UInt8(ascii: "0")
   }
 
   /// What Skep says.
@@ -147,7 +158,8 @@ public final class FuzzComparer {
     linux.capabilities = fuzzCase.capabilities
     var program = fuzzCase.program
     do throws(LoadError) {
-      try ProgramRules.checkLoad(program, linux: linux, unprivilegedDisabled: unprivilegedDisabled)
+      try ProgramRules.checkLoad(
+        program, linux: linux, unprivilegedDisabled: fuzzCase.capabilities != .all && unprivilegedDisabled)
     } catch {
       return FuzzAnswer(
         isAccepted: false, errno: error.errno.rawValue, instructions: 0, totalStates: 0, peakStates: 0, log: [],
@@ -179,9 +191,18 @@ public final class FuzzComparer {
       microseconds: verdict.microseconds)
   }
 
-  /// Where the two differ.
-  public func difference(_ fuzzCase: FuzzCase) -> FuzzDifference? {
-    guard let kernel = kernel(fuzzCase) else { return nil }
-    return FuzzDifference.between(user: user(fuzzCase), kernel: kernel)
+  /// Where the two differ; nil too where one of them takes more than `limit` instructions to say.
+  public func difference(_ fuzzCase: FuzzCase, within limit: Int = .max) -> FuzzDifference? {
+    if limit < .max && fuzzCase.logLevel > 0 {
+      // A log of a million instructions is hundreds of megabytes.
+      var brief = fuzzCase
+      brief.logLevel = 0
+      guard user(brief).instructions <= limit, let kernel = kernel(brief), kernel.instructions <= limit else {
+        return nil
+      }
+    }
+    let user = user(fuzzCase)
+    guard user.instructions <= limit, let kernel = kernel(fuzzCase) else { return nil }
+    return FuzzDifference.between(user: user, kernel: kernel)
   }
 }

@@ -13,14 +13,18 @@ extension FuzzCase {
       let names = FuzzCase.capabilityNames.filter { capabilities.contains($0.0) }.map(\.1)
       lines.append("caps: \(names.isEmpty ? "none" : names.joined(separator: " "))")
     }
-    if program.instructions.contains(where: \.isKfuncCall) { lines.append("needs: kernel-types") }
+    if let target { lines.append("target: \(target)") }
+    if program.instructions.contains(where: \.isKfuncCall) || target != nil { lines.append("needs: kernel-types") }
     let used = usedMaps()
+    if used.contains(where: { program.maps[$0].valueTypeID != 0 }) || !program.functionInfo.isEmpty {
+      lines += FuzzTypes.structs.map { "struct: \($0)" }
+    }
     for index in used.sorted() where program.maps.indices.contains(index) { lines += mapLines(index) }
     let labels = functionLabels()
     if !program.functionInfo.isEmpty {
       for record in program.functionInfo {
         let label = labels[Int(record.instructionOffset)] ?? "main"
-        lines.append("func: \(FuzzCase.declaration(label))")
+        lines.append("func: \(FuzzTypes.declaration(label))")
       }
     }
     lines += ["", "=== program"]
@@ -42,7 +46,8 @@ extension FuzzCase {
     var used: Set<Int> = []
     for instruction in program.instructions where instruction.isLoadImmediate64 {
       let source = UInt8(truncatingIfNeeded: instruction.src)
-      if source == PseudoSource.mapFD || source == PseudoSource.mapValue { used.insert(Int(instruction.immediate)) }
+      guard source == PseudoSource.mapFD || source == PseudoSource.mapValue else { continue }
+      if program.maps.indices.contains(Int(instruction.immediate)) { used.insert(Int(instruction.immediate)) }
     }
     return used
   }
@@ -56,9 +61,7 @@ extension FuzzCase {
     var line = "map: \(map.name) \(FuzzCase.shape(map))"
     if let inner = map.inner.first { line += " inner=inner_\(inner.name)" }
     if map.valueTypeID != 0 {
-      lines.append("struct: bpf_spin_lock { u32 val; }")
-      lines.append("struct: locked { u64 count; struct bpf_spin_lock lock; u32 state; u64 total; }")
-      line += " types=locked"
+      line += " types=\(map.name)"
     }
     if !map.initialValue.isEmpty {
       let digits = Array("0123456789abcdef")
@@ -72,16 +75,6 @@ extension FuzzCase {
     var text = "\(map.type.name) key=\(map.keySize) value=\(map.valueSize) entries=\(map.maxEntries)"
     if map.flags.rawValue != 0 { text += " flags=\(map.flags.rawValue)" }
     return text
-  }
-
-  private static func declaration(_ label: String) -> String {
-    switch label.prefix(while: { $0.isLetter }) {
-    case "static": "\(label) static u64 (u64 a, u64 b, u64 c)"
-    case "global": "\(label) global int (int a, u64 b)"
-    case "step": "\(label) static int (int index, ptr data)"
-    case "element": "\(label) static int (ptr map, ptr key, ptr value, ptr data)"
-    default: "\(label) static int (ptr ctx)"
-    }
   }
 
   /// By slot, what is called there.
@@ -118,17 +111,33 @@ extension FuzzCase {
         case PseudoSource.function:
           lines.append("  r\(instruction.dst) = \(labels[slot + 1 + map] ?? "main") ll")
         case 0:
-          let value = UInt64(UInt32(bitPattern: next.immediate)) << 32 | UInt64(UInt32(bitPattern: instruction.immediate))
+          let low = UInt64(UInt32(bitPattern: instruction.immediate))
+          let value = UInt64(UInt32(bitPattern: next.immediate)) << 32 | low
           lines.append("  r\(instruction.dst) = 0x\(String(value, radix: 16)) ll")
         default: lines += [raw(instruction), raw(next)]
         }
         slot += 2
         continue
       }
-      lines.append(FuzzCase.text(instruction, disassembler) ?? raw(instruction))
+      if instruction.isKfuncCall, instruction.offset == 0, let name = functionNames[instruction.immediate] {
+        lines.append("  call \(name)")
+      } else if let name = structName(instruction, next) {
+        lines.append("  r\(instruction.dst) = typeid_\(name)")
+      } else {
+        lines.append(FuzzCase.text(instruction, disassembler) ?? raw(instruction))
+      }
       slot += 1
     }
     return lines
+  }
+
+  /// The struct whose number a program gives to what makes objects of it.
+  private func structName(_ instruction: Instruction, _ next: Instruction?) -> String? {
+    guard let next, next.isKfuncCall, functionNames[next.immediate] == "bpf_obj_new_impl", let btf = program.btf,
+      instruction.opcode == Class.alu64 | ALU.mov, instruction.dst == 1, instruction.immediate > 0
+    else { return nil }
+    let id = UInt32(bitPattern: instruction.immediate)
+    return btf.isValid(id) && btf.kind(id) == .structure ? btf.name(id) : nil
   }
 
   /// The instruction's text, if it means the same when read again.

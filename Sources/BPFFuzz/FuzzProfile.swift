@@ -1,5 +1,6 @@
 import BPFISA
 import BPFLinux
+import BTF
 
 /// What random programs of one type may reach.
 struct FuzzProfile: Sendable {
@@ -28,10 +29,22 @@ struct FuzzProfile: Sendable {
   /// Helpers that the kernel has for this type.
   var helpers: [HelperPrototype] = []
   var sleepable = false
+  /// Where the context has tasks.
+  var taskFields: [Int] = []
+  /// What the program attaches to: `sched_switch`, and its type in the kernel.
+  var target: (name: String, id: TypeID)?
+  /// Allocated objects, tasks and exceptions are not for all types.
+  var hasObjects: Bool {
+    switch type {
+    case .schedCls, .xdp, .cgroupSkb, .cgroupSock, .cgroupDevice, .cgroupSockAddr, .cgroupSockopt, .cgroupSysctl,
+      .sockOps, .syscall, .tracing, .tracepoint, .perfEvent: true
+    default: false
+    }
+  }
   /// Spin locks are not for programs that trace.
   var takesLocks: Bool {
     switch type {
-    case .kprobe, .tracepoint, .rawTracepoint, .perfEvent, .socketFilter: false
+    case .kprobe, .tracepoint, .rawTracepoint, .perfEvent, .socketFilter, .tracing: false
     default: true
     }
   }
@@ -66,7 +79,7 @@ struct FuzzProfile: Sendable {
       + [Field(offset: 152, size: 8, writable: true), Field(offset: 184, size: 8, writable: false)]
     let direct = Packet(data: 76, end: 80, meta: 140, size: 4, writable: true)
     let readOnly = Packet(data: 76, end: 80, meta: nil, size: 4, writable: false)
-    let profiles = [
+    var profiles = [
       FuzzProfile(.socketFilter, .none, words(packetWords, writable: [48, 52, 56, 60, 64])),
       FuzzProfile(.schedCls, .none, tc, packet: direct),
       FuzzProfile(
@@ -103,6 +116,19 @@ struct FuzzProfile: Sendable {
       FuzzProfile(.perfEvent, .none, longs(stride(from: 0, to: 184, by: 8))),
       FuzzProfile(.syscall, .none, longs(stride(from: 0, to: 64, by: 8))),
     ]
+    if let switched = linux.btf?.find("btf_trace_sched_switch", kind: .typedef) {
+      var profile = FuzzProfile(.tracing, .traceRawTp, [Field(offset: 0, size: 8, writable: false),
+        Field(offset: 24, size: 8, writable: false)])
+      profile.target = ("sched_switch", switched)
+      profile.taskFields = [8, 16]
+      profiles += [profile, profile]
+    }
+    if let iterator = linux.btf?.find("bpf_iter_task", kind: .function) {
+      var profile = FuzzProfile(.tracing, .traceIter, [])
+      profile.target = ("task", iterator)
+      profile.taskFields = [8]
+      profiles.append(profile)
+    }
     return profiles.map { profile in
       var profile = profile
       profile.sleepable = profile.type == .syscall

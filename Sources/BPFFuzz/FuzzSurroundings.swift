@@ -9,21 +9,14 @@ public struct FuzzSurroundings: Sendable {
   public let linux: Linux
   public let maps: [MapDefinition]
   /// Types of the program's functions; what functions a program has says `functionTypes`.
-  public let types: BTF
-  let functionTypes: FunctionTypes
+  let types: FuzzTypes
   let profiles: [FuzzProfile]
   /// By name, kernel functions that programs call.
   let kernelFunctions: [String: Int32]
-
-  /// Ids in `types`.
-  struct FunctionTypes: Sendable {
-    let main: TypeID
-    /// By position among the program's subprograms: static, global and callback.
-    let statics: [TypeID]
-    let globals: [TypeID]
-    let callbacks: [TypeID]
-    let elementCallbacks: [TypeID]
-  }
+  /// The same the other way round.
+  let kernelFunctionNames: [Int32: String]
+  /// By name, structs of the kernel that programs look into.
+  let kernelStructs: [String: TypeID]
 
   /// Indices of `maps`.
   enum Map {
@@ -45,6 +38,12 @@ public struct FuzzSurroundings: Sendable {
     static let trie = 15
     static let sockets = 16
     static let cgroups = 17
+    static let timed = 18
+    static let graph = 19
+    static let kept = 20
+    static let queued = 21
+    static let userRing = 22
+    static let arena = 23
     /// Those whose elements programs look up.
     static let valued = [array, hash, percpuArray, frozen, lruHash, big, locked, trie]
   }
@@ -52,36 +51,7 @@ public struct FuzzSurroundings: Sendable {
   /// - Parameter type: only programs of this type; all that are modelled if nil.
   public init?(linux: Linux, type: ProgramType? = nil) {
     self.linux = linux
-    var builder = BTFBuilder()
-    let int = builder.addInt("int", size: 4, isSigned: true)
-    let long = builder.addInt("u64", size: 8)
-    let pointer = builder.addPointer(to: 0)
-    func function(_ name: String, _ result: TypeID, _ parameters: [(String, TypeID)], _ linkage: Int) -> TypeID {
-      let prototype = builder.addFunctionPrototype(
-        returning: result, parameters.map { (name: $0.0, typeID: $0.1) })
-      return builder.addFunction(name, prototype: prototype, linkage: linkage)
-    }
-    let main = function("main", int, [("ctx", pointer)], 0)
-    let numbers = 0..<4
-    functionTypes = FunctionTypes(
-      main: main,
-      statics: numbers.map { function("static\($0)", long, [("a", long), ("b", long), ("c", long)], 0) },
-      globals: numbers.map { function("global\($0)", int, [("a", int), ("b", long)], 1) },
-      callbacks: numbers.map { function("step\($0)", int, [("index", int), ("data", pointer)], 0) },
-      elementCallbacks: numbers.map {
-        function(
-          "element\($0)", int, [("map", pointer), ("key", pointer), ("value", pointer), ("data", pointer)], 0)
-      })
-    let unsigned = builder.addInt("u32", size: 4)
-    let lock = builder.addStruct(
-      "bpf_spin_lock", size: 4, members: [.init("val", unsigned, bitOffset: 0)])
-    let locked = builder.addStruct(
-      "locked", size: 24,
-      members: [
-        .init("count", long, bitOffset: 0), .init("lock", lock, bitOffset: 64),
-        .init("state", unsigned, bitOffset: 96), .init("total", long, bitOffset: 128),
-      ])
-    guard let types = try? builder.build(origin: "random programs") else { return nil }
+    guard let types = FuzzTypes() else { return nil }
     self.types = types
 
     func map(
@@ -98,17 +68,22 @@ public struct FuzzSurroundings: Sendable {
     let hash = map("hash", .hash, 8, 48, 8)
     var hashOfMaps = map("hash_maps", .hashOfMaps, 4, 4, 2)
     hashOfMaps.inner = [hash]
-    var lockedMap = map("locked", .array, 4, 24, 2)
-    lockedMap.btf = types
-    lockedMap.keyTypeID = unsigned
-    lockedMap.valueTypeID = locked
+    func typed(_ name: String, _ type: String, _ size: UInt32, _ entries: UInt32) -> MapDefinition {
+      var map = map(name, .array, 4, size, entries)
+      map.btf = types.btf
+      map.keyTypeID = types.key
+      map.valueTypeID = types.structs[type] ?? 0
+      return map
+    }
     maps = [
       array, hash, map("percpu", .percpuArray, 4, 32, 2), map("ring", .ringbuf, 0, 0, 4096), arrayOfMaps,
       map("programs", .progArray, 4, 4, 4), map("events", .perfEventArray, 4, 4, 4), frozen, hashOfMaps,
       map("lru", .lruHash, 4, 16, 8), map("queue", .queue, 0, 16, 4), map("stacks", .stackTrace, 4, 64, 4),
-      map("big", .array, 4, 4096, 1), lockedMap, map("devices", .devmap, 4, 4, 4),
+      map("big", .array, 4, 4096, 1), typed("locked", "locked", 24, 2), map("devices", .devmap, 4, 4, 4),
       map("trie", .lpmTrie, 8, 8, 4, .noPreallocation), map("sockets", .sockmap, 4, 8, 4),
-      map("cgroups", .cgroupArray, 4, 4, 2),
+      map("cgroups", .cgroupArray, 4, 4, 2), typed("timed", "timed", 40, 1), typed("graph", "graph", 40, 1),
+      typed("kept", "kept", 32, 1), typed("queued", "queued", 16, 1), map("user_ring", .userRingbuf, 0, 0, 4096),
+      map("pages", .arena, 0, 0, 16, .mmapable),
     ]
 
     var kernelFunctions: [String: Int32] = [:]
@@ -118,6 +93,10 @@ public struct FuzzSurroundings: Sendable {
       }
     }
     self.kernelFunctions = kernelFunctions
+    kernelFunctionNames = Dictionary(uniqueKeysWithValues: kernelFunctions.map { ($1, $0) })
+    var kernelStructs: [String: TypeID] = [:]
+    if let task = linux.btf?.find("task_struct", kind: .structure) { kernelStructs["task_struct"] = task }
+    self.kernelStructs = kernelStructs
     profiles = FuzzProfile.all(linux: linux).filter { type == nil || $0.type == type }
     if profiles.isEmpty { return nil }
   }
@@ -126,7 +105,13 @@ public struct FuzzSurroundings: Sendable {
     "bpf_iter_num_new", "bpf_iter_num_next", "bpf_iter_num_destroy", "bpf_rcu_read_lock", "bpf_rcu_read_unlock",
     "bpf_preempt_disable", "bpf_preempt_enable", "bpf_dynptr_from_skb", "bpf_dynptr_from_xdp", "bpf_dynptr_slice",
     "bpf_dynptr_slice_rdwr", "bpf_dynptr_size", "bpf_dynptr_adjust", "bpf_dynptr_clone", "bpf_local_irq_save",
-    "bpf_local_irq_restore", "bpf_task_from_pid", "bpf_task_release", "bpf_throw",
+    "bpf_local_irq_restore", "bpf_task_from_pid", "bpf_task_acquire", "bpf_task_release", "bpf_throw",
+    "bpf_dynptr_is_null", "bpf_dynptr_is_rdonly", "bpf_obj_new_impl", "bpf_obj_drop_impl",
+    "bpf_refcount_acquire_impl", "bpf_list_push_front_impl", "bpf_list_push_back_impl", "bpf_list_pop_front",
+    "bpf_list_pop_back", "bpf_list_front", "bpf_list_back", "bpf_rbtree_add_impl", "bpf_rbtree_first",
+    "bpf_rbtree_root", "bpf_rbtree_left", "bpf_rbtree_right", "bpf_rbtree_remove", "bpf_res_spin_lock",
+    "bpf_res_spin_unlock", "bpf_iter_bits_new", "bpf_iter_bits_next", "bpf_iter_bits_destroy", "bpf_iter_task_new",
+    "bpf_iter_task_next", "bpf_iter_task_destroy",
   ]
 
   /// The program types that have a profile.

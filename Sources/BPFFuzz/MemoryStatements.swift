@@ -23,7 +23,7 @@ extension ProgramGenerator {
       return
     }
     guard let field = profile.fields.randomField(&random) else { return arithmetic() }
-    let narrow = random.chance(20) ? size(upTo: field.size) : (field.size == 8 ? Size.dw : Size.w, field.size)
+    let narrow = random.chance(7) ? size(upTo: field.size) : (field.size == 8 ? Size.dw : Size.w, field.size)
     let target = destination()
     guard target != context || !frame.heldRegisters.contains(context) else { return }
     code.load(narrow.0, target, context, field.offset)
@@ -155,7 +155,7 @@ extension ProgramGenerator {
       code.alu(ALU.add, pointer, Int32(low))
     }
     set(pointer, .nothing)
-    let size = size(upTo: random.chance(60) ? 1 : 8)
+    let size = size(upTo: random.chance(80) ? 1 : 8)
     switch random.below(4) {
     case 0: code.store(size.code, pointer, 0, value: random.chance(60) ? 0 : immediate())
     case 1:
@@ -194,7 +194,7 @@ extension ProgramGenerator {
     }
     var size = size(upTo: reach)
     var offset = (reach - size.bytes) == 0 ? 0 : random.below(reach - size.bytes + 1)
-    if random.chance(85) { offset -= offset % size.bytes }
+    if random.chance(97) { offset -= offset % size.bytes }
     if errs() { offset += random.pick([reach, -1, 1, -reach], or: 1) }
     switch random.below(10) {
     case 0..<4:
@@ -212,7 +212,7 @@ extension ProgramGenerator {
       let target = destination()
       guard !frame.heldRegisters.contains(target), target != base else { return }
       var step = random.below(max(1, reach - 1))
-      if random.chance(75) { step -= step % 8 }
+      if random.chance(95) { step -= step % 8 }
       code.copy(target, base)
       code.alu(ALU.add, target, Int32(step))
       if case .packet(let length) = frame.registers[Int(base)] {
@@ -385,6 +385,62 @@ extension ProgramGenerator {
       frame.join(before)
     }
     set(probe, .nothing)
+  }
+
+  /// A length found in the packet, added to where the packet begins, and what stands behind.
+  mutating func packetHeader() {
+    guard let packet = profile.packet, frame.heldRegisters.isDisjoint(with: 0...5),
+      let context = contextRegister(), context > 5
+    else { return arithmetic() }
+    let width = packet.size == 8 ? Size.dw : Size.w
+    let data = longLivedDestination()
+    guard data != context, !frame.heldRegisters.contains(data) else { return arithmetic() }
+    code.load(width, data, context, packet.data)
+    code.load(width, 2, context, packet.end)
+    let first = random.pick([14, 20, 34], or: 14)
+    let missing = code.makeLabel()
+    let before = frame
+    code.copy(3, data)
+    code.alu(ALU.add, 3, Int32(first))
+    code.jump(Jump.jgt, 3, with: 2, to: missing)
+    let size = random.chance(60) ? Size.b : Size.h
+    code.load(size, 4, data, random.below(first - 1))
+    if random.chance(30) {
+      code.append(Instruction(opcode: Class.alu | ALU.end | Source.x, dst: 4, immediate: 16))
+    }
+    if !errs() { code.alu(ALU.and, 4, random.pick([15, 31, 63, 0x3ff, 0x7fff], or: 15), wide: random.chance(60)) }
+    if random.chance(60) { code.alu(ALU.lsh, 4, Int32(random.within(1...3)), wide: random.chance(60)) }
+    if random.chance(30) { code.alu(ALU.add, 4, Int32(random.within(-4...20))) }
+    if random.chance(30) { code.jump(Jump.jlt, 4, 20, to: missing, wide: random.chance(60)) }
+    if random.chance(30) { code.jump(Jump.jsgt, 4, 60, to: missing) }
+    if random.chance(20) {
+      code.store(Size.dw, 10, -8, 4)
+      code.load(Size.dw, 4, 10, -8)
+      frame.slots[0] = .scalar(limit: nil)
+    }
+    let base: Register = random.chance(50) ? data : 5
+    if base == 5 { code.copy(5, data) }
+    if random.chance(50) { code.alu(ALU.add, base, Int32(first)) }
+    code.alu(ALU.add, base, from: 4)
+    let bytes = random.pick([1, 4, 8, 20], or: 8)
+    code.copy(3, base)
+    code.alu(ALU.add, 3, Int32(bytes))
+    if random.chance(85) {
+      code.jump(Jump.jgt, 3, with: 2, to: missing)
+    } else {
+      code.jump(Jump.jlt, 2, with: 3, to: missing)
+    }
+    frame.forgetCallerSaved()
+    set(data, .nothing)
+    set(base, .packet(length: bytes))
+    for _ in 0..<random.within(1...3) {
+      guard frame.registers[Int(base)] == .packet(length: bytes) else { break }
+      access(base, reach: bytes)
+    }
+    code.place(missing)
+    frame.join(before)
+    frame.forgetCallerSaved()
+    set(data, .nothing)
   }
 
   mutating func legacyLoad() {

@@ -6,25 +6,39 @@ public struct Minimizer {
   private let comparer: FuzzComparer
   private let kind: FuzzDifference.Kind
   private var attempts: Int
+  /// Instructions that a smaller case may take: less of a program may be a loop without end.
+  private let limit: Int
+  private let deadline: ContinuousClock.Instant
 
-  private init(_ comparer: FuzzComparer, _ kind: FuzzDifference.Kind, attempts: Int) {
+  private init(
+    _ comparer: FuzzComparer, _ kind: FuzzDifference.Kind, attempts: Int, limit: Int, seconds: Int
+  ) {
     self.comparer = comparer
     self.kind = kind
     self.attempts = attempts
+    self.limit = limit
+    deadline = .now + .seconds(seconds)
   }
 
   /// The smallest case found that still differs in `kind`.
   public static func minimize(
-    _ fuzzCase: FuzzCase, differingIn kind: FuzzDifference.Kind, with comparer: FuzzComparer, attempts: Int = 4000
+    _ fuzzCase: FuzzCase, differingIn kind: FuzzDifference.Kind, with comparer: FuzzComparer, attempts: Int = 4000,
+    seconds: Int = 60
   ) -> FuzzCase {
-    var minimizer = Minimizer(comparer, kind, attempts: attempts)
+    var brief = fuzzCase
+    brief.logLevel = 0
+    let limit = comparer.user(brief).instructions * 2 + 1000
+    var minimizer = Minimizer(comparer, kind, attempts: attempts, limit: limit, seconds: seconds)
     return minimizer.run(fuzzCase)
   }
 
   private mutating func differs(_ candidate: FuzzCase) -> Bool {
-    guard attempts > 0 else { return false }
+    guard attempts > 0, ContinuousClock.now < deadline else {
+      attempts = 0
+      return false
+    }
     attempts -= 1
-    return comparer.difference(candidate)?.kind == kind
+    return comparer.difference(candidate, within: limit)?.kind == kind
   }
 
   private mutating func run(_ original: FuzzCase) -> FuzzCase {

@@ -28,11 +28,26 @@ struct ProgramGenerator {
   var calls = 0
 
   struct Subprogram {
-    enum Kind {
-      case local
+    /// Named as `FuzzTypes` names their signatures.
+    enum Kind: String {
+      case local = "static"
       case global
+      case memory
+      case present
+      case context
+      case trusted
       case step
       case element
+      case timer
+      case drain
+      case less
+
+      var isGlobal: Bool {
+        switch self {
+        case .global, .memory, .present, .context, .trusted: true
+        default: false
+        }
+      }
     }
     let kind: Kind
     let label: CodeBuffer.Label
@@ -44,9 +59,9 @@ struct ProgramGenerator {
   private init(_ surroundings: FuzzSurroundings, seed: UInt64, isLimited: Bool) {
     var random = RandomSource(seed: seed)
     profile = random.pick(surroundings.profiles, or: surroundings.profiles[0])
-    mistakes = random.chance(45) ? 0 : random.pick([8, 15, 30, 60], or: 30)
+    mistakes = random.chance(50) ? 0 : random.pick([10, 30, 60, 120], or: 60)
     loopLimit = isLimited ? (random.chance(4) ? 1 : 0) : random.chance(15) ? 2 : 1
-    hasTypes = random.chance(50)
+    hasTypes = random.chance(65)
     leave = code.makeLabel()
     self.surroundings = surroundings
     self.random = random
@@ -54,14 +69,15 @@ struct ProgramGenerator {
 
   /// The program of a seed.
   static func program(
-    seed: UInt64, isLimited: Bool, in surroundings: FuzzSurroundings
-  ) -> (program: Program, isFlawless: Bool) {
+    seed: UInt64, isLimited: Bool, in surroundings: FuzzSurroundings, least: Int
+  ) -> (program: Program, isFlawless: Bool, target: String?) {
     var generator = ProgramGenerator(surroundings, seed: seed, isLimited: isLimited)
-    return (generator.make(), generator.mistakes == 0)
+    return (generator.make(least), generator.mistakes == 0, generator.profile.target?.name)
   }
 
-  private mutating func make() -> Program {
-    let length = random.chance(80) ? random.within(30...80) : random.within(80...220)
+  /// - Parameter least: slots that the program has at least.
+  private mutating func make(_ least: Int) -> Program {
+    let length = max(least, random.chance(80) ? random.within(30...80) : random.within(80...220))
     enterMain()
     block(length)
     leaveFunction(exitCode: profile.exitCode)
@@ -73,9 +89,10 @@ struct ProgramGenerator {
     var program = Program(
       name: "random", type: profile.type, expectedAttachType: profile.attachType, instructions: code.resolved())
     program.maps = surroundings.maps
+    if let target = profile.target { program.attachBTFID = target.id }
     program.flags = flags()
     if hasTypes {
-      program.btf = surroundings.types
+      program.btf = surroundings.types.btf
       program.functionInfo = functionInfo()
     }
     return program
@@ -93,17 +110,10 @@ struct ProgramGenerator {
   }
 
   private func functionInfo() -> [FunctionInfo] {
-    let types = surroundings.functionTypes
-    var records = [FunctionInfo(instructionOffset: 0, typeID: types.main)]
+    let types = surroundings.types.functions
+    var records = [FunctionInfo(instructionOffset: 0, typeID: types["main"] ?? 0)]
     for (index, subprogram) in subprograms.enumerated() {
-      let number = index % 4
-      let type =
-        switch subprogram.kind {
-        case .local: types.statics[number]
-        case .global: types.globals[number]
-        case .step: types.callbacks[number]
-        case .element: types.elementCallbacks[number]
-        }
+      let type = types["\(subprogram.kind.rawValue)\(index % 6)"] ?? 0
       records.append(
         FunctionInfo(
           instructionOffset: UInt32(truncatingIfNeeded: code.slot(of: subprogram.label)), typeID: type))
@@ -163,6 +173,7 @@ struct ProgramGenerator {
       code.copy(home, Register(number))
       frame.registers[Int(home)] = frame.registers[number]
     }
+    prologue(subprogram.kind)
     block(random.within(4...18))
     leaveFunction(exitCode: random.pick([0, 0, 1], or: 0))
   }
@@ -182,7 +193,10 @@ struct ProgramGenerator {
       mistake()
       return
     }
-    switch random.below(100) {
+    switch random.below(112) {
+    case 100..<107 where nesting < 4: objectStatement(within: length)
+    case 107..<110: correlate()
+    case 110..<112: packetHeader()
     case 0..<22: arithmetic()
     case 22..<28: move()
     case 28..<34: loadContext()

@@ -21,19 +21,29 @@ enum FuzzCommand: Command {
     Option(name: "--seconds", value: "N", help: "stop after that time, however many there are left"),
     Option(name: "--type", value: "TYPE", help: "only programs of this type (xdp)"),
     Option(name: "--jobs", value: "N", help: "programs at the same time (default: all processors)"),
-    Option(name: "--log-level", value: "N", help: "hold logs of level 0, 1 or 2 against each other (default: by chance)"),
+    Option(name: "--min-insns", value: "N", help: "instructions that each program has at least (default 30)"),
+    Option(name: "--log-sample", value: "N", help: "compare logs of one program in N, levels 1 and 2 (default 4)"),
+    Option(name: "--log-level", value: "N", help: "compare all logs, at level 0, 1 or 2"),
+    Option(
+      name: "--long-sample", value: "N",
+      help: "ask the kernel about one in N programs of over 50,000 instructions (default 10)"),
     Option(name: "--engine", value: "ENGINE", help: "both (default), or user: only Skep, for crashes and times"),
     Option(name: "--out", value: "DIR", help: "write each difference, made small, to DIR as a golden case"),
     Option(name: "--print", value: nil, help: "print program --start of the run and nothing else"),
     Option(name: "--format", value: "FORMAT", help: "text (default) or json"),
   ]
   static let examples = [
-    (command: "skep fuzz --count 100000 --seed 7", meaning: "100,000 programs against this machine's kernel (needs root)"),
+    (
+      command: "skep fuzz --count 100000 --seed 7",
+      meaning: "100,000 programs against this machine's kernel (needs root)"
+    ),
     (command: "skep fuzz --seconds 3600 --out differences", meaning: "an hour, golden cases of what differs"),
     (command: "skep fuzz --engine user --type xdp", meaning: "no kernel: find crashes and measure"),
   ]
   static let notes = """
-    Verdict, errno, instructions, states and log are compared. Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN unless
+    Verdict, errno, instructions, states and the messages of a refusal are compared for every program, whole logs for
+    a sample. Programs that process more than 50,000 instructions count as compared only where the kernel was asked
+    about them, one in ten. Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN unless
     --engine is user.
 
     Exit code: 0 no difference; 1 something differs; 2 wrong usage or no kernel to ask.
@@ -59,6 +69,12 @@ enum FuzzCommand: Command {
       guard level < 3 else { throw UsageError(message: "--log-level is 0, 1 or 2") }
       plan.logLevel = UInt32(level)
     }
+    if let sample = try number("--log-sample", arguments) { plan.logSample = sample }
+    if let sample = try number("--long-sample", arguments) { plan.longSample = sample }
+    if let least = try number("--min-insns", arguments) {
+      guard least < 5000 else { throw UsageError(message: "--min-insns is less than 5000") }
+      plan.minimumInstructions = least
+    }
     let engine = arguments.value("--engine") ?? "both"
     guard engine == "both" || engine == "user" else { throw UsageError(message: "--engine is both or user") }
     plan.usesKernel = engine == "both"
@@ -81,7 +97,8 @@ enum FuzzCommand: Command {
     }
     if arguments.has("--print") {
       let seed = RandomSource.seed(of: plan.start, run: plan.seed)
-      let fuzzCase = FuzzCase(seed: seed, in: surroundings, logLevel: plan.logLevel)
+      let fuzzCase = FuzzCase(
+        seed: seed, in: surroundings, logLevel: plan.logLevel, minimumInstructions: plan.minimumInstructions)
       Terminal.output.write(fuzzCase.goldenText)
       return 0
     }
@@ -125,8 +142,9 @@ enum FuzzCommand: Command {
   private static func golden(_ finding: FuzzCampaign.Finding, _ path: String) -> String {
     let text = finding.minimized.goldenText
     do {
-      let golden = try GoldenCase(path: path, contents: Array(text.utf8))
-      return try GoldenRecorder().recorded(golden).text
+      let recorder = try GoldenRecorder()
+      let golden = try GoldenCase(path: path, contents: Array(text.utf8), types: recorder.types)
+      return try recorder.recorded(golden).text
     } catch {
       Terminal.complain("\(error)")
       return text
@@ -140,17 +158,24 @@ enum FuzzCommand: Command {
 
   private static func text(_ summary: FuzzCampaign.Summary, _ plan: FuzzCampaign.Plan) -> String {
     var text = """
-      seed \(plan.seed): \(summary.programs) programs, \(summary.instructionsInPrograms / max(1, summary.programs)) \
-      instructions on average, \(Int(summary.rate)) programs a second
-      accepted: \(share(summary.accepted, summary.programs)); instructions processed: \(summary.instructionsProcessed), \
+      seed \(plan.seed): \(summary.programs) programs, \
+      \(summary.instructionsInPrograms / max(1, summary.programs)) instructions on average, \
+      \(Int(summary.rate)) programs a second
+      accepted: \(share(summary.accepted, summary.programs)); \
+      instructions processed: \(summary.instructionsProcessed), \
       most by program \(summary.longest.index): \(summary.longest.instructions)
       verification time: Skep \(summary.userMicroseconds / 1000) ms\
       \(plan.usesKernel ? ", kernel \(summary.kernelMicroseconds / 1000) ms" : "")
 
       """
     let refusals = summary.refusals.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+    let types = summary.types.sorted { ($1.value.programs, $0.key) < ($0.value.programs, $1.key) }
+    text += "accepted by type: "
+    text += types.map { "\($0.key) \($0.value.accepted)/\($0.value.programs)" }.joined(separator: ", ") + "\n"
     text += "refusals: " + refusals.map { "\($0.key) \($0.value)" }.joined(separator: ", ") + "\n"
     guard plan.usesKernel else { return text }
+    text += "held against the kernel: \(summary.compared), with logs: \(summary.logs)"
+    text += summary.long > 0 ? "; left out for their length: \(summary.long)\n" : "\n"
     if summary.unanswered > 0 { text += "the kernel could not be asked about \(summary.unanswered)\n" }
     text += "differences: \(summary.differing)"
     let kinds = FuzzDifference.Kind.allCases.compactMap { kind in
@@ -166,6 +191,7 @@ enum FuzzCommand: Command {
       ("accepted", .number(summary.accepted)), ("instructions", .number(summary.instructionsInPrograms)),
       ("processed", .number(summary.instructionsProcessed)), ("milliseconds", .number(Int(summary.seconds * 1000))),
       ("user_usec", .number(summary.userMicroseconds)), ("kernel_usec", .number(summary.kernelMicroseconds)),
+      ("compared", .number(summary.compared)), ("logs", .number(summary.logs)), ("long", .number(summary.long)),
       ("unanswered", .number(summary.unanswered)),
       (
         "differences",
