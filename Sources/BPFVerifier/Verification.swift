@@ -21,8 +21,8 @@ final class Verification {
   /// What was learned of each instruction.
   let facts: UnsafeMutablePointer<InstructionFacts>
   let gplCompatible: Bool
-  /// The program uses an arena.
-  let hasArena: Bool
+  /// The program names an arena. That its object has one is not enough.
+  @exclusivity(unchecked) var hasArena = false
   /// `prog->sleepable`.
   @exclusivity(unchecked) var sleepable: Bool
 
@@ -132,7 +132,6 @@ final class Verification {
     facts = .allocate(capacity: max(1, instructionCount))
     facts.initialize(repeating: InstructionFacts(), count: max(1, instructionCount))
     gplCompatible = ProgramRules.isGPLCompatible(program.license)
-    hasArena = program.maps.contains { $0.type == .arena }
     sleepable = program.flags.contains(.sleepable)
     let capabilities = linux.capabilities
     hasBPFCapability = capabilities.allows(.bpf)

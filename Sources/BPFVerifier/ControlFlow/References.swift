@@ -255,6 +255,7 @@ extension Verification {
     if !kernelHas("CONFIG_BPF_JIT") {
       throw refuse(.EOPNOTSUPP, .mapUse, "JIT is required to use arena\n")
     }
+    hasArena = true
   }
 
   // MARK: Kernel symbols

@@ -9,6 +9,7 @@ extension Verification {
     guard hasBPFCapability else { return }
     var alive = [Bool](repeating: false, count: instructionCount)
     for index in 0..<instructionCount { alive[index] = facts[index].seen != 0 }
+    let strayAddress = try strayAddress(alive)
     hardWireBranches(alive)
     removeNops(&alive)
     for index in 0..<instructionCount where alive[index] && facts[index].failsConversion {
@@ -24,6 +25,25 @@ extension Verification {
     if seenException && exceptionCallback == 0 {
       subprograms.append(Subprogram(start: instructionCount, end: instructionCount))
     }
+    if let strayAddress {
+      throw refuse(
+        .EFAULT, .invariant, "verifier bug: No program to jit at insn \(strayAddress) (subprog < 0)\n")
+    }
+  }
+
+  /// The address of a function that no path enters names, once that function is removed, what then stands in its
+  /// place, or something past it: Linux looks for a function there when it compiles the program.
+  ///
+  /// - Returns: the instruction of the rewritten program where it finds none.
+  private func strayAddress(_ alive: [Bool]) throws(Refusal) -> Int? {
+    let isPossible = (0..<instructionCount).contains { index in
+      alive[index] && instructions[index].isSubprogramAddress
+        && !alive[index + 1 + Int(instructions[index].immediate)]
+    }
+    guard isPossible else { return nil }
+    let rewriter = Rewriter(self, RewriteOptions())
+    _ = try rewriter.rewrite()
+    return rewriter.strayAddress
   }
 
   /// An inlined `bpf_loop` keeps r6, r7 and r8 on the stack.

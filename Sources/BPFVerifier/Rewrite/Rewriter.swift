@@ -34,6 +34,8 @@ final class Rewriter {
   var subprograms: [RewrittenSubprogram]
   var lineInfo: [LineInfo]
   var references: [RewrittenProgram.Reference] = []
+  /// Where the address of a function leads that is not there any more.
+  private(set) var strayAddress: Int?
   private var referenceIndices: [RewrittenProgram.Reference: Int32] = [:]
 
   init(_ verification: Verification, _ options: RewriteOptions) {
@@ -261,7 +263,10 @@ final class Rewriter {
       let insn = slots[index].instruction
       guard insn.isSubprogramCall || insn.isSubprogramAddress else { continue }
       let start = index + 1 + Int(insn.immediate)
-      guard let number = subprograms.firstIndex(where: { $0.start == start }) else { continue }
+      guard let number = subprograms.firstIndex(where: { $0.start == start }) else {
+        if strayAddress == nil { strayAddress = start }
+        continue
+      }
       if insn.isSubprogramAddress {
         slots[index + 1].instruction.immediate = Int32(truncatingIfNeeded: number)
       } else {
