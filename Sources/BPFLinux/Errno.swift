@@ -1,5 +1,5 @@
 /// Linux error numbers that loading a program can answer with.
-public struct Errno: RawRepresentable, BitwiseCopyable, Hashable, Sendable, CustomStringConvertible {
+public struct Errno: RawRepresentable, BitwiseCopyable, Hashable, Error, CustomStringConvertible {
   public let rawValue: Int32
   @inlinable public init(rawValue: Int32) { self.rawValue = rawValue }
 

@@ -211,3 +211,11 @@ struct SpecialFields: Equatable {
     return result
   }
 }
+
+extension MapDefinition {
+  /// Bytes of a value that the kernel manages and user space has no use for: locks, timers, kptrs, heads of lists and
+  /// trees. The kernel shows zeros there, or addresses of its own.
+  public var managedRanges: [Range<Int>] {
+    SpecialFields(ofValueOf: self).list.map { Int($0.offset)..<(Int($0.offset) + Int($0.kind.size)) }
+  }
+}

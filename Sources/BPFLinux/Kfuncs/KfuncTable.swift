@@ -146,6 +146,25 @@ public enum KfuncTable {
     index.range(of: name).contains { index.entries[$0].hooks != .modifyReturn }
   }
 
+  /// All that programs may call, by name, but for what only the kernel's own tests have.
+  public static var names: [String] {
+    var names: [String] = []
+    for entry in index.entries where entry.owner != .testModule && entry.hooks != .modifyReturn {
+      let name = entry.kfunc.name.description
+      if names.last != name { names.append(name) }
+    }
+    return names
+  }
+
+  /// The program types of Linux that may call the function, by what it is registered for.
+  public static func types(of name: String) -> [ProgramType] {
+    let entries = entries(named: name, module: nil).filter { $0.owner != .testModule }
+    return (1...ProgramType.netfilter.rawValue).map { ProgramType(rawValue: $0) }.filter { type in
+      let hook = KfuncHooks(type)
+      return entries.contains { $0.hooks.contains(.common) || (!hook.isEmpty && $0.hooks.contains(hook)) }
+    }
+  }
+
   /// The flags of a function that fmod_ret programs may attach to by its registration; nil where it is not one.
   public static func modifyReturnFlags(of name: String, module: String? = nil) -> KfuncFlags? {
     entries(named: name, module: module).first { $0.hooks.contains(.modifyReturn) }?.kfunc.flags

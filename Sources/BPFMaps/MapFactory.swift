@@ -1,0 +1,53 @@
+import BPFLinux
+
+extension MapSystem {
+  /// Makes a map, empty but for its initial value.
+  ///
+  /// What `BPF_MAP_CREATE` refuses is checked by `MapCreation`; here a map is refused where it cannot be.
+  ///
+  /// - Parameters:
+  ///   - fields: the special fields of its value.
+  ///   - inner: for maps of maps, one that others have to be like; by default the definition's.
+  public func makeMap(
+    _ definition: MapDefinition, fields: [SpecialField] = [], inner: Map? = nil
+  ) throws(MapError) -> Map {
+    let map = try newMap(definition, fields, inner)
+    register(map)
+    return map
+  }
+
+  private func newMap(
+    _ definition: MapDefinition, _ fields: [SpecialField], _ inner: Map?
+  ) throws(MapError) -> Map {
+    for field in fields where field.offset < 0 || field.offset + field.size > Int(definition.valueSize) {
+      throw MapError(.EINVAL, "a special field lies outside of the value")
+    }
+    switch definition.type {
+    case .hash, .percpuHash, .lruHash, .lruPercpuHash:
+      return try HashMap(definition, fields: fields, system: self)
+    case .array, .percpuArray: return try ArrayMap(definition, fields: fields, system: self)
+    case .progArray: return try ProgramArray(definition, system: self)
+    case .perfEventArray: return try PerfEventArray(definition, system: self)
+    case .cgroupArray: return try CgroupArray(definition, system: self)
+    case .arrayOfMaps: return try ArrayOfMaps(definition, inner: inner, system: self)
+    case .hashOfMaps: return try HashOfMaps(definition, inner: inner, system: self)
+    case .stackTrace: return try StackTraceMap(definition, system: self)
+    case .lpmTrie: return try PrefixTrie(definition, fields: fields, system: self)
+    case .queue, .stack: return try QueueMap(definition, system: self)
+    case .bloomFilter: return try BloomFilter(definition, system: self)
+    case .ringbuf: return try RingBuffer(definition, system: self)
+    case .userRingbuf: return try UserRingBuffer(definition, system: self)
+    case .devmap: return try DeviceMap(definition, system: self)
+    case .devmapHash: return try DeviceHashMap(definition, system: self)
+    case .cpumap: return try CPUMap(definition, system: self)
+    case .xskmap: return try SocketMap(definition, system: self)
+    case .skStorage, .inodeStorage, .taskStorage, .cgrpStorage:
+      return try LocalStorageMap(definition, fields: fields, system: self)
+    case .cgroupStorage, .percpuCgroupStorage:
+      return try CgroupStorageMap(definition, fields: fields, system: self)
+    case .arena: return try ArenaMap(definition, system: self)
+    default:
+      throw MapError(.EOPNOTSUPP, "maps of type \(definition.type.name) are not there in user space")
+    }
+  }
+}
