@@ -19,6 +19,10 @@ public struct Diagnostician {
   public static func diagnose(_ subject: Subject) -> Diagnosis {
     var work = Diagnostician(subject)
     work.diagnose()
+    if let program = subject.program, let linux = subject.linux {
+      let candidates = Candidates(subject: subject, program: program, linux: linux, diagnosis: work.diagnosis).all()
+      work.diagnosis.fixes = FixFinder(program: program, linux: linux, subject: subject).find(candidates)
+    }
     return work.diagnosis
   }
 

@@ -109,7 +109,9 @@ extension Diagnostician {
     let offset = details.flatMap { Self.number(in: $0, after: "off=") }
     let accessed = details.flatMap { Self.number(in: $0, after: " size=") }
     guard let register = namedRegister else {
-      explainRules()
+      diagnosis.headline = "an offset lies outside of the memory"
+      mark([offset.map { "offset \($0)" }, size.map { "of \(Self.bytes($0))" }].compactMap { $0 }.joined(separator: " "))
+      diagnosis.advice = "stay inside of what the map's value (or the memory) has"
       return
     }
     let held = value(register)
@@ -139,6 +141,7 @@ extension Diagnostician {
       diagnosis.headline = "an access to \(what) is not proven in bounds"
       mark("not proven to lie inside")
     }
+    if diagnosis.advice == nil { diagnosis.advice = "access only fields that are there, at constant offsets" }
     addOrigin(of: register, called: "the pointer")
   }
 

@@ -105,8 +105,7 @@ extension Diagnostician {
         mark("r\(register) is \(held.map(Self.description) ?? "a number") to the verifier")
         explainLostPointer(register)
       } else {
-        diagnosis.headline = "\(held.map(Self.description) ?? "this pointer") cannot be dereferenced"
-        mark("only its address may be passed on")
+        explainForbiddenAccess(register, held)
       }
       return
     }
@@ -119,6 +118,9 @@ extension Diagnostician {
       diagnosis.headline = "\(name) expects \(Self.list(unique)) as argument \(register)"
       mark("it is \(held.map(Self.description) ?? "something else")")
       if held?.isScalar == true { explainLostPointer(register) }
+      if diagnosis.advice == nil {
+        diagnosis.advice = "pass \(Self.list(unique))\(wanted.contains("_or_null") ? "" : "; what may be NULL is checked first")"
+      }
       return
     }
     if text.contains("must be referenced or trusted") {
@@ -131,6 +133,32 @@ extension Diagnostician {
     }
     diagnosis.headline = "r\(register) does not hold what is needed here"
     mark(text)
+    diagnosis.advice =
+      text.contains("LD_ABS") || text.contains("BPF_LD_")
+      ? "keep the context in r6: loads of this kind take it from there"
+      : "give it a value of the kind that Linux's words name"
+  }
+
+  /// Memory that is not there (any more), or that is not for reading.
+  private mutating func explainForbiddenAccess(_ register: Int, _ held: TracedValue?) {
+    let isGone = subject.message.contains("'scalar'") || subject.message.contains("'inv'")
+    let what = held.map(Self.description) ?? "this pointer"
+    guard isGone else {
+      diagnosis.headline = "\(what) cannot be dereferenced"
+      mark("only its address may be used")
+      diagnosis.advice = "use it for comparisons or as an argument; the memory itself is reached through helpers"
+      return
+    }
+    diagnosis.headline = "\(what) is used after it became invalid"
+    mark("r\(register) was a pointer; a call has made it void")
+    let steps = subject.trace.steps
+    if let call = steps[..<min(step, steps.count)].lastIndex(where: { step in
+      guard case .call(let name?) = TracedOperation(step.text) else { return false }
+      return Self.movesPackets(name) || ["release", "submit", "discard", "drop", "unlock", "destroy", "put_file"].contains { name.contains($0) }
+    }) {
+      add(call, "this call makes it void")
+    }
+    diagnosis.advice = "get the pointer again after the call (and check it again), or use it before"
   }
 
   private mutating func explainMismatchedArgument() {
@@ -256,8 +284,28 @@ extension Diagnostician {
       mark(text)
       diagnosis.advice = "keep pointers in whole 8-byte slots; do not overlay them in a union or copy them bytewise"
     } else {
+      explainForbiddenArithmetic()
+    }
+  }
+
+  private mutating func explainForbiddenArithmetic() {
+    let text = subject.message
+    mark(text)
+    if text.contains("comparison prohibited") {
+      diagnosis.headline = "pointers may not be compared without CAP_PERFMON: their values would leak"
+      diagnosis.advice = "compare with NULL only, or load with CAP_PERFMON"
+    } else if text.contains("stack frame of the caller") {
+      diagnosis.headline = "a pointer to this function's stack would outlive it"
+      diagnosis.advice = "let the caller own the memory and pass its address down"
+    } else if text.contains("out of bounds") || text.contains("is not allowed") {
+      diagnosis.headline = "a pointer is moved too far from its memory"
+      diagnosis.advice = "keep offsets small (below 512 MB) and inside of the memory"
+    } else if text.contains("prohibited") {
+      diagnosis.headline = "this operation is not allowed on a pointer"
+      diagnosis.advice = "only numbers may be added to or subtracted from pointers, in 64 bits"
+    } else {
       diagnosis.headline = "a pointer is used in a way that the verifier does not allow"
-      mark(text)
+      diagnosis.advice = "use the pointer itself, unchanged, for loads, stores and calls"
     }
   }
 
