@@ -231,7 +231,7 @@ final class Loading {
   // MARK: The program
 
   /// - Parameter known: the program's maps, where they exist already.
-  private func load(
+  func load(
     _ program: Program, level: UInt32, capabilities: Capabilities, maps known: [Descriptor]? = nil
   ) throws(KernelEngineError) -> (Descriptor?, KernelVerdict) {
     var maps = known ?? []

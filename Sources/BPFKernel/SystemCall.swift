@@ -10,11 +10,16 @@ import Musl
 /// Commands of `bpf(2)` that are used here.
 enum SystemCommand: Int32 {
   case mapCreate = 0
+  case mapLookupElement = 1
   case mapUpdateElement = 2
+  case mapDeleteElement = 3
+  case mapNextKey = 4
   case programLoad = 5
+  case programTestRun = 10
   case objectInfoByDescriptor = 15
   case typeInformationLoad = 18
   case typeInformationDescriptorByID = 19
+  case mapLookupAndDeleteElement = 21
   case mapFreeze = 22
   case typeInformationNextID = 23
 }
@@ -92,6 +97,23 @@ final class SystemCall {
     skep_bpf(command.rawValue, attributes, UInt32(Self.length))
   }
 
+  /// The kernel's number for a map or a program: the second word of `struct bpf_map_info` and `bpf_prog_info`; 0 where
+  /// it does not say.
+  static func objectID(_ descriptor: Descriptor) -> UInt32 {
+    let call = SystemCall()
+    call.put(descriptor, at: 0)
+    call.put(8 as UInt32, at: 4)
+    let info = call.putMemory(byteCount: 8, at: 8)
+    info.initializeMemory(as: UInt8.self, repeating: 0)
+    return call(.objectInfoByDescriptor) >= 0 ? info.load(fromByteOffset: 4, as: UInt32.self) : 0
+  }
+
+  /// Makes a call with attributes that the caller keeps.
+  static func make(_ command: SystemCommand, _ attributes: UnsafeMutableRawBufferPointer) -> Int {
+    guard let base = attributes.baseAddress else { return -Int(Errno.EFAULT.rawValue) }
+    return skep_bpf(command.rawValue, base, UInt32(attributes.count))
+  }
+
   /// Makes a call that answers with a descriptor.
   func descriptor(_ command: SystemCommand) throws(SystemCallError) -> Descriptor {
     let result = self(command)
@@ -101,8 +123,10 @@ final class SystemCall {
 }
 
 /// What `bpf(2)` failed with.
-struct SystemCallError: Error {
-  let errno: Errno
+public struct SystemCallError: Error, Hashable, Sendable, CustomStringConvertible {
+  public let errno: Errno
+
+  public var description: String { "\(errno)" }
 }
 
 extension Capabilities {

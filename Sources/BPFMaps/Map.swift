@@ -17,7 +17,7 @@ public class Map: @unchecked Sendable {
   /// What programs see of the map: its address is what a register holds for the map.
   public let block: UnsafeMutablePointer<skep_map>
   /// Whose reclamation, ids and CPUs the map uses.
-  public unowned let system: MapSystem
+  public let system: MapSystem
   let value: ValueLayout
   private let state: UnsafeMutablePointer<UInt64>
 

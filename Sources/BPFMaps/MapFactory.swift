@@ -46,8 +46,41 @@ extension MapSystem {
     case .cgroupStorage, .percpuCgroupStorage:
       return try CgroupStorageMap(definition, fields: fields, system: self)
     case .arena: return try ArenaMap(definition, system: self)
+    case .sockmap, .sockhash, .reuseportSockarray, .structOps: return EmptyMap(definition, system: self)
     default:
       throw MapError(.EOPNOTSUPP, "maps of type \(definition.type.name) are not there in user space")
+    }
+  }
+}
+
+/// A map of what user space does not have, sockets for one: it stays empty.
+public final class EmptyMap: Map, @unchecked Sendable {
+  init(_ definition: MapDefinition, system: MapSystem) {
+    super.init(base: definition, fields: [], system: system)
+    block.pointee.lookup = { _, _, _ in 0 }
+  }
+
+  override func lookupElement(
+    _ key: UnsafeRawPointer?, into bytes: UnsafeMutableRawPointer, flags: UInt64
+  ) -> Int32 {
+    if definition.type == .structOps { return -524 }
+    return definition.valueSize == 8 ? -2 : -28
+  }
+
+  override func deleteElement(_ key: UnsafeRawPointer?) -> Int32 {
+    switch definition.type {
+    case .sockmap: -22
+    case .sockhash: -2
+    case .reuseportSockarray: index(key) < definition.maxEntries ? -2 : -7
+    default: -524
+    }
+  }
+
+  override func nextKeyElement(after key: UnsafeRawPointer?, into next: UnsafeMutableRawPointer) -> Int32 {
+    switch definition.type {
+    case .sockmap, .reuseportSockarray: nextIndex(after: key, into: next)
+    case .sockhash: -2
+    default: -524
     }
   }
 }

@@ -14,6 +14,8 @@ public struct LinkedProgram: Sendable {
   /// Programs that libbpf loads before this one although only this one was asked for, by index: callbacks of
   /// struct_ops maps. If the verifier refuses one of them, this program is not loaded.
   public let prerequisites: [Int]
+  /// For each map of the program, which of `Linker.maps` it is.
+  public let mapIndices: [Int]
   /// An error of number 0 means that libbpf succeeds without loading the program at all.
   public let result: Result<Program, LinkError>
 }
@@ -116,18 +118,22 @@ public struct Linker: Sendable {
       loaded.sort()
     }
     let result: Result<Program, LinkError>
+    var mapIndices: [Int] = []
     do {
-      result = .success(try load(chosen, among: loaded))
+      result = .success(try load(chosen, among: loaded, &mapIndices))
     } catch {
       result = .failure(error)
     }
     let earlier = loaded.prefix { $0 < chosen }
     return LinkedProgram(
       name: function.name, sectionName: function.sectionName, autoload: function.autoload, type: function.type,
-      prerequisites: earlier.compactMap { entryPoints.firstIndex(of: $0) }, result: result)
+      prerequisites: earlier.compactMap { entryPoints.firstIndex(of: $0) }, mapIndices: mapIndices,
+      result: result)
   }
 
-  private func load(_ chosen: Int, among loaded: [Int]) throws(LinkError) -> Program {
+  private func load(
+    _ chosen: Int, among loaded: [Int], _ mapIndices: inout [Int]
+  ) throws(LinkError) -> Program {
     try checkKernelTypes(loaded)
     if let earlyError { throw earlyError }
     let code = try relocateTypes(loaded)
@@ -142,6 +148,7 @@ public struct Linker: Sendable {
     for index in loaded.prefix(while: { $0 <= chosen }) {
       let attachment = try attachment(of: index)
       guard index == chosen, let assembly = assembled[index] else { continue }
+      mapIndices = assembly.maps
       return program(chosen, assembly, attachment)
     }
     throw LinkError(

@@ -173,7 +173,8 @@ final class CheckedSession {
       switch insn.instructionClass {
       case Class.alu, Class.alu64: try arithmetic(insn, frame)
       case Class.jmp, Class.jmp32:
-        if insn.opcode == Opcode.exit { return try read(frame, 0) }
+        // A function without a result leaves r0 as it is.
+        if insn.opcode == Opcode.exit { return frames.count > 1 ? frame[0] : try read(frame, 0) }
         if try jumps(insn, frame), let target = InterpreterTranslation.jumpTarget(slot, operation) { next = target }
       default: try access(insn, frame, operation)
       }

@@ -25,6 +25,7 @@ struct CheckedMemory {
   /// Values that lie at fixed places.
   mutating func addMaps(_ maps: [Map], cpuCount: Int) {
     for map in maps {
+      add(bits(of: map.block), MemoryLayout<skep_map>.size, "map \(map.definition.name) itself")
       guard let values = map.block.pointee.values, map.definition.type != .arena else { continue }
       let block = map.block.pointee
       let size =

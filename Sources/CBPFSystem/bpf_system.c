@@ -1,8 +1,13 @@
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
+
 #include "bpf_system.h"
 
 #if defined(__linux__)
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,6 +52,13 @@ int skep_set_capabilities(unsigned long long effective, unsigned long long permi
   return syscall(SYS_capset, &header, words) != 0 ? -errno : 0;
 }
 
+int skep_stay_on_cpu(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  return sched_setaffinity(0, sizeof set, &set) != 0 ? -errno : 0;
+}
+
 #else
 
 /* ENOSYS: there is no bpf(2) here. */
@@ -63,5 +75,7 @@ int skep_set_capabilities(unsigned long long effective, unsigned long long permi
                           unsigned long long inheritable) {
   return NO_SYSTEM_CALL;
 }
+
+int skep_stay_on_cpu(int cpu) { return NO_SYSTEM_CALL; }
 
 #endif

@@ -16,7 +16,10 @@ protocol Command {
 enum CommandLineTool {
   static let version = "0.1.0"
   static var commands: [any Command.Type] {
-    [CheckCommand.self, DumpCommand.self, BTFCommand.self, GoldenCommand.self, FuzzCommand.self, CompletionsCommand.self]
+    [
+      CheckCommand.self, RunCommand.self, DumpCommand.self, BTFCommand.self, FeaturesCommand.self, GoldenCommand.self,
+      FuzzCommand.self, ExecCommand.self, ExplainCommand.self, CompletionsCommand.self,
+    ]
   }
 
   static func run(_ words: [String]) -> Int32 {

@@ -32,6 +32,7 @@ enum CompletionsCommand: Command {
     case ("check", "--format"): CheckCommand.Format.allCases.map(\.rawValue)
     case ("dump", "--format"): ["insns", "dot"]
     case ("btf", "--format"): ["c", "raw"]
+    case ("run", "--format"), ("features", "--format"): ["text", "json"]
     case (_, "--engine"): CheckCommand.Engine.allCases.map(\.rawValue)
     case (_, "--kernel"): ["6.18"]
     case (_, "--type"): (1...ProgramType.netfilter.rawValue).map { ProgramType(rawValue: $0).name }

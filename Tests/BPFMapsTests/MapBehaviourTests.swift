@@ -426,7 +426,6 @@ import Testing
   }
 
   @Test func whatIsNotThereIsNamed() {
-    #expect(throws: MapError.self) { try map(.sockmap, key: 4, value: 4, entries: 1) }
     #expect(throws: MapError.self) { try map(.hash, key: 0, value: 4, entries: 1) }
     #expect(throws: MapError.self) { try map(.ringbuf, key: 0, value: 0, entries: 5000) }
     #expect(throws: MapError.self) { try map(.array, key: 4, value: 0x7fff_ffff, entries: .max) }

@@ -12,4 +12,7 @@ int skep_get_capabilities(unsigned long long *effective, unsigned long long *per
 int skep_set_capabilities(unsigned long long effective, unsigned long long permitted,
                           unsigned long long inheritable);
 
+/* Keeps the calling thread on one CPU: 0 or the negative error number. */
+int skep_stay_on_cpu(int cpu);
+
 #endif

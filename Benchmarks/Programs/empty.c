@@ -1,0 +1,6 @@
+#include "bench.h"
+
+BENCHMARK(empty)
+{
+	return 2;
+}
