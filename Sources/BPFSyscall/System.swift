@@ -215,7 +215,7 @@ public final class System: Sendable {
       StatisticsObject(whenClosed: { [tables] in tables.countStatisticsUsers(-1) }), access: [.read, .write])
   }
 
-  /// Tokens come from a BPF file system that was mounted in another user namespace to delegate something: there is none.
+  /// Tokens come from a BPF file system that another user namespace mounted to delegate something: there is none.
   private func createToken(_ it: Attributes, _ client: any Client) throws(Errno) -> Answer {
     guard it.word(0) == 0 else { throw .EINVAL }
     switch client.descriptor(it.signed(4)) {

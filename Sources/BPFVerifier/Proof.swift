@@ -123,20 +123,23 @@ extension Verification {
       throwsExceptions: seenException)
   }
 
-  /// By the verifier's number of a map, which counts maps as instructions name them: its index in the program.
+  /// By the verifier's number of a map: its index in the program; -1 for an inner map, of which only the template is
+  /// known.
   private var mapNumbers: [Int] {
-    var numbers: [Int] = []
+    // The verifier counts maps as instructions name them first, each behind its inner map.
+    var named: [Int] = []
     var index = 0
     while index < program.instructions.count {
       let insn = program.instructions[index]
       let source = UInt8(truncatingIfNeeded: insn.src)
       let isNumber = source == 0 || source == PseudoSource.btfID || source == PseudoSource.function
-      if insn.isLoadImmediate64, !isNumber, !numbers.contains(Int(insn.immediate)) {
-        numbers.append(Int(insn.immediate))
+      if insn.isLoadImmediate64, !isNumber, !named.contains(Int(insn.immediate)) {
+        named.append(Int(insn.immediate))
       }
       index += insn.isLoadImmediate64 ? 2 : 1
     }
-    return numbers
+    var rest = named[...]
+    return maps.map { $0.isInner ? -1 : rest.popFirst() ?? -1 }
   }
 
   /// The depth that was proved does not count spills around calls that Linux takes out afterwards.

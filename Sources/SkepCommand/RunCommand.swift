@@ -30,8 +30,8 @@ enum RunCommand: Command {
     Option(name: "--pcap", value: "FILE", help: "run every packet of a capture (xdp and tc programs; needs libpcap)"),
     Option(name: "--pcap-out", value: "FILE", help: "write packets that pass or are sent to a capture"),
     Option(name: "--engine", value: "ENGINE", help: "user (default), kernel (this machine's own), or both"),
-    Option(name: "--jit", value: nil, help: "as machine code, or not at all"),
-    Option(name: "--interpret", value: nil, help: "in the interpreter"),
+    Option(name: "--jit", value: nil, help: "as machine code (fast; not right for every program yet)"),
+    Option(name: "--interpret", value: nil, help: "in the interpreter (default)"),
     Option(name: "--timeout", value: "SECONDS", help: "stop after that time"),
     Option(name: "--type", value: "TYPE", help: "the program's type (xdp) or section name (cgroup/bind4)"),
     Option(name: "--raw", value: nil, help: "FILE holds bare instruction bytes; needs --type"),
@@ -56,8 +56,8 @@ enum RunCommand: Command {
   ]
   static let notes = """
     FILE is a BPF object, or C source (by its name ending in .c), which is compiled first; see skep help check. The
-    program is verified before it runs. It runs as machine code where Skep can translate it, and in the interpreter
-    where not. What it prints with bpf_printk goes to standard error.
+    program is verified before it runs. It runs in the interpreter; --jit runs it as machine code, which is many times
+    faster and not right for every program yet. What it prints with bpf_printk goes to standard error.
 
     Contents of a map are JSON: a list of {"key": …, "value": …} as --dump-maps prints it, an object by key, or for
     arrays a list by index. Keys and values are numbers, objects with members by name, lists, or strings of

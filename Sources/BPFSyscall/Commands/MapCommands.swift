@@ -4,6 +4,14 @@ import BPFMaps
 import BPFVerifier
 import BTF
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
 // Maps: what creates them, and what reads and writes their elements.
 
 extension System {
@@ -50,6 +58,7 @@ extension System {
       throw .EOPNOTSUPP
     }
     guard it.word(88) == 0 else { throw .EINVAL }
+    guard memory(definition) <= Self.machineMemory else { throw .ENOMEM }
     do throws(MapError) {
       let map = try machine.maps.makeMap(definition, fields: specialFields(definition), inner: inner)
       return .descriptor(tables.addMap(map, types: types), access: access)
@@ -77,6 +86,30 @@ extension System {
       throw error.errno
     }
   }
+
+  /// About what the kernel takes when it makes the map. Here memory is only taken as it is used, but there it has to be
+  /// there.
+  private func memory(_ map: MapDefinition) -> UInt64 {
+    let value = (UInt64(map.valueSize) + 7) & ~7
+    let entries = UInt64(map.maxEntries)
+    let copies = UInt64(machine.cpuCount)
+    switch map.type {
+    case .array: return entries.multipliedOrMost(value)
+    case .percpuArray: return entries.multipliedOrMost(value.multipliedOrMost(copies))
+    case .hash, .percpuHash, .lruHash, .lruPercpuHash, .hashOfMaps:
+      let isPerCPU = map.type == .percpuHash || map.type == .lruPercpuHash
+      let element = 48 + ((UInt64(map.keySize) + 7) & ~7) + (isPerCPU ? 8 + value.multipliedOrMost(copies) : value)
+      let bucket: UInt64 = 16
+      return entries.multipliedOrMost(map.flags.contains(.noPreallocation) ? bucket : bucket + element)
+    case .queue, .stack: return entries.multipliedOrMost(UInt64(map.valueSize))
+    default: return entries.multipliedOrMost(8)
+    }
+  }
+
+  private static let machineMemory: UInt64 = {
+    let pages = sysconf(Int32(_SC_PHYS_PAGES))
+    return pages > 0 ? UInt64(pages) * 4096 : 1 << 33
+  }()
 
   /// The fields of a value that have a meaning of their own, as the verifier finds them: it is asked about a program
   /// that does nothing but name the map.
@@ -281,5 +314,12 @@ extension Client {
       result += piece
     }
     return result
+  }
+}
+
+extension UInt64 {
+  fileprivate func multipliedOrMost(_ other: UInt64) -> UInt64 {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow ? .max : product
   }
 }

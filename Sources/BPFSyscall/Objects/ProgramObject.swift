@@ -107,12 +107,9 @@ public final class ProgramObject: SystemObject, @unchecked Sendable {
     do {
       let linked = try LinkedProgram(verified, maps: programMaps.map(\.map), on: machine)
       let extent = TestRun.contextExtent(of: linked.proof)
-      do {
-        let loaded = try LoadedProgram(linked, engine: JIT.engine())
-        return Runnable(loaded: loaded, contextExtent: extent, code: loaded.executable as? CompiledProgram)
-      } catch {
-        return Runnable(loaded: try LoadedProgram(linked), contextExtent: extent, code: nil)
-      }
+      // The code is there to be shown; it is not right for every program yet, so the interpreter runs them.
+      let code = try? JIT.compile(linked) as? CompiledProgram
+      return Runnable(loaded: try LoadedProgram(linked), contextExtent: extent, code: code)
     } catch {
       throw UnrunnableError(message: "\(error)")
     }

@@ -305,7 +305,7 @@ public enum RunEngine: Sendable, Hashable {
 
   /// How this process runs them.
   public enum Translation: Sendable, Hashable {
-    /// As machine code where there is a translation, in the interpreter where not.
+    /// In the interpreter, until machine code is right for every program.
     case automatic
     /// As machine code; what cannot be translated is not loaded.
     case machineCode

@@ -140,19 +140,15 @@ final class UserBackend: RunBackend {
   private func prepare(
     _ linked: BPFRuntime.LinkedProgram, _ name: String
   ) throws(RunError) -> (LoadedProgram, remark: String?) {
-    var remark: String?
-    if translation != .interpreter {
+    if translation == .machineCode {
       do {
         return (try LoadedProgram(linked, engine: JIT.engine()), nil)
       } catch {
-        remark = "\(error)"
-        if translation == .machineCode {
-          throw RunError(.notSupported, "program '\(name)' cannot be translated to machine code: \(error)")
-        }
+        throw RunError(.notSupported, "program '\(name)' cannot be translated to machine code: \(error)")
       }
     }
     do {
-      return (try LoadedProgram(linked, engine: .interpreter), remark)
+      return (try LoadedProgram(linked, engine: .interpreter), nil)
     } catch {
       throw RunError(.notSupported, "program '\(name)' cannot be interpreted: \(error)")
     }
